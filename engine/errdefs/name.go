@@ -20,6 +20,14 @@ func Name(err error) string {
 	return "Failed"
 }
 
+// Find returns the error of this package that err is or wraps, the outermost of several; nil if there is none.
+func Find(err error) error {
+	if n, ok := errors.AsType[named](err); ok {
+		return n
+	}
+	return nil
+}
+
 // Known tells whether err is, or wraps, an error of this package.
 func Known(err error) bool {
 	_, ok := errors.AsType[named](err)
