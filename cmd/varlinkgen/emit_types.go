@@ -40,8 +40,7 @@ func (e *emitter) enumDecl(t *goType) {
 	}
 	e.line(")")
 	e.line("")
-	e.comment("UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not",
-		"in the list above are kept: a newer peer may know more of them.")
+	e.comment("UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.")
 	e.line("func (v *%s) UnmarshalText(text []byte) error {", t.name)
 	e.line("*v = %s(strings.ReplaceAll(string(text), \"-\", \"_\"))", t.name)
 	e.line("return nil")

@@ -1,6 +1,10 @@
 package main
 
-import "path/filepath"
+import (
+	gotoken "go/token"
+	"path/filepath"
+	"strings"
+)
 
 // Generate makes the Go package of an interface file: its name and the code of its one file. The path is only for messages.
 // The error of a refused file has one FILE:LINE line for each mistake.
@@ -16,6 +20,12 @@ func Generate(path, source string, opts options) (name string, code []byte, err 
 	if opts.idlImport != "" && filepath.Base(path) != t.name+".varlink" {
 		found.add(t.line, "the file of interface %s must be %s.varlink to be found in package idl", t.name, t.name)
 	}
+	if opts.packageName == "" {
+		opts.packageName = defaultPackage(t.name)
+	}
+	if !gotoken.IsIdentifier(opts.packageName) {
+		found.add(t.line, "%q cannot be the name of a Go package: choose one with -package", opts.packageName)
+	}
 	p := build(path, t, opts, found)
 	if err := found.err(); err != nil {
 		return "", nil, err
@@ -27,13 +37,7 @@ func Generate(path, source string, opts options) (name string, code []byte, err 
 // read parses a file and checks it.
 func read(path, source string, opts options) (*tree, error) {
 	found := &problems{file: path}
-	tokens, trailing := scan(source, found)
-	if !opts.lenient {
-		for _, line := range trailing {
-			found.add(line, "comment behind code: put it on lines of its own above what it documents")
-		}
-	}
-	t := parse(source, tokens, found)
+	t := parse(source, scan(source, opts.lenient, found), found)
 	if t == nil {
 		return nil, found.err()
 	}
@@ -43,4 +47,9 @@ func read(path, source string, opts options) (*tree, error) {
 		checkReading(t, found)
 	}
 	return t, found.err()
+}
+
+// defaultPackage is the last part of an interface's name without its dashes.
+func defaultPackage(iface string) string {
+	return strings.ReplaceAll(iface[strings.LastIndexByte(iface, '.')+1:], "-", "")
 }

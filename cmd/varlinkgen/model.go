@@ -30,7 +30,7 @@ type pkg struct {
 // goType is a struct, an enum or an error type.
 type goType struct {
 	name    string
-	wire    string // of errors
+	wire    string   // of errors
 	doc     []string // as Go has it, the name in front
 	enum    bool
 	fields  []goField
@@ -77,13 +77,10 @@ func build(file string, t *tree, opts options, found *problems) *pkg {
 			name: opts.packageName, iface: t.name, file: path.Base(file), doc: t.doc, source: t.source, idlImport: opts.idlImport,
 		},
 		kinds: map[string]kind{}, names: map[string]string{}, lenient: opts.lenient, problems: found,
-		taken: map[string]string{
-			"Interface": "a constant", "Handler": "a type", "Unimplemented": "a type", "Client": "a type",
-			"New": "a function", "NewClient": "a function",
-		},
+		taken: map[string]string{},
 	}
-	if b.pkg.name == "" {
-		b.pkg.name = defaultPackage(t.name)
+	for _, name := range []string{"Interface", "Handler", "Unimplemented", "Client", "New", "NewClient"} {
+		b.taken[name] = "the one of every package"
 	}
 	for _, d := range t.types {
 		b.names[d.name] = b.claim(d.line, goName(d.name), "type "+d.name)
@@ -110,11 +107,6 @@ func goDoc(name, is string, doc []string) []string {
 		return nil
 	}
 	return []string{name + " " + is}
-}
-
-// defaultPackage is the last part of an interface's name without its dashes.
-func defaultPackage(iface string) string {
-	return strings.ReplaceAll(iface[strings.LastIndexByte(iface, '.')+1:], "-", "")
 }
 
 // claim reserves a name in the package; in a foreign file a name that is taken gets another.

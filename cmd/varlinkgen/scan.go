@@ -25,21 +25,20 @@ func isWordByte(c byte) bool {
 // comments of fields.
 type scanner struct {
 	source  string
+	lenient bool
 	pos     int
 	line    int
 	doc     []string
 	content bool // a token stands on this line
-	// trailing holds the lines with a comment behind code.
-	trailing []int
 	*problems
 }
 
-// scan returns the tokens of a file, the last one being the empty token of its end, and the lines on which a comment
-// stands behind code. A file that is no text has no tokens.
-func scan(source string, found *problems) ([]token, []int) {
-	s := &scanner{source: source, line: 1, problems: found}
+// scan returns the tokens of a file, the last one being the empty token of its end. A file that is no text has none. A
+// foreign file (lenient) may have its comments anywhere.
+func scan(source string, lenient bool, found *problems) []token {
+	s := &scanner{source: source, lenient: lenient, line: 1, problems: found}
 	if !s.isText() {
-		return nil, nil
+		return nil
 	}
 	var tokens []token
 	for {
@@ -50,7 +49,7 @@ func scan(source string, found *problems) ([]token, []int) {
 		t.text = s.next()
 		tokens = append(tokens, t)
 		if t.text == "" {
-			return tokens, s.trailing
+			return tokens
 		}
 		s.content = true
 	}
@@ -103,12 +102,13 @@ func (s *scanner) newLine() {
 // comment reads one comment line with its newline.
 func (s *scanner) comment() {
 	line, _, ended := strings.Cut(s.source[s.pos:], "\n")
-	switch {
-	case line == "#":
+	if line == "#" && !s.lenient {
 		s.add(s.line, "bare #: the parser of varlink/go would swallow the next line; write text behind it or leave the line out")
-	case s.content:
-		s.trailing = append(s.trailing, s.line)
-	default:
+	}
+	if s.content && !s.lenient {
+		s.add(s.line, "comment behind code: put it on lines of its own above what it documents")
+	}
+	if !s.content {
 		s.doc = append(s.doc, strings.TrimRight(strings.TrimPrefix(line[1:], " "), " \t\r"))
 	}
 	s.pos += len(line)

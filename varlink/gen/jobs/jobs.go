@@ -35,8 +35,7 @@ const (
 	StateCancelled State = "cancelled"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *State) UnmarshalText(text []byte) error {
 	*v = State(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -54,8 +53,7 @@ const (
 	PhaseWaiting      Phase = "waiting"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *Phase) UnmarshalText(text []byte) error {
 	*v = Phase(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -72,8 +70,7 @@ const (
 	BlobKindOther    BlobKind = "other"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *BlobKind) UnmarshalText(text []byte) error {
 	*v = BlobKind(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -92,8 +89,7 @@ const (
 	BlobStateFailed       BlobState = "failed"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *BlobState) UnmarshalText(text []byte) error {
 	*v = BlobState(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -143,8 +139,7 @@ const (
 	LineSourceStderr LineSource = "stderr"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *LineSource) UnmarshalText(text []byte) error {
 	*v = LineSource(strings.ReplaceAll(string(text), "-", "_"))
 	return nil

@@ -56,8 +56,7 @@ const (
 	PhaseWaiting      Phase = "waiting"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *Phase) UnmarshalText(text []byte) error {
 	*v = Phase(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -74,8 +73,7 @@ const (
 	BlobKindOther    BlobKind = "other"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *BlobKind) UnmarshalText(text []byte) error {
 	*v = BlobKind(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -94,8 +92,7 @@ const (
 	BlobStateFailed       BlobState = "failed"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *BlobState) UnmarshalText(text []byte) error {
 	*v = BlobState(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -145,8 +142,7 @@ const (
 	LineSourceStderr LineSource = "stderr"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *LineSource) UnmarshalText(text []byte) error {
 	*v = LineSource(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
@@ -172,8 +168,7 @@ const (
 	PullPolicyNever   PullPolicy = "never"
 )
 
-// UnmarshalText takes a value as it comes over the wire; a dash in it counts as an underscore. Values that are not
-// in the list above are kept: a newer peer may know more of them.
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
 func (v *PullPolicy) UnmarshalText(text []byte) error {
 	*v = PullPolicy(strings.ReplaceAll(string(text), "-", "_"))
 	return nil
