@@ -59,7 +59,7 @@ func (c *client) get(t *testing.T, path string) (*http.Response, []byte, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	return res, body, err
 }
@@ -315,7 +315,7 @@ func TestStallEndsWithTheRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if _, err := io.ReadFull(res.Body, make([]byte, 100)); err != nil {
 		t.Fatalf("what comes before the stall: %v", err)
 	}
