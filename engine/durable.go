@@ -13,14 +13,15 @@ import (
 type fsSyncer struct {
 	dir *os.File
 
-	mu      sync.Mutex // guards what follows
-	running bool
-	next    *syncRound
+	turn sync.Mutex // held during a round, so that one runs at a time
+
+	mu   sync.Mutex // guards next
+	next *syncRound // not begun yet; nil: the next caller makes one
 }
 
 type syncRound struct {
-	done chan struct{}
-	err  error // set before done is closed
+	once sync.Once
+	err  error
 }
 
 func newFSSyncer(path string) (*fsSyncer, error) {
@@ -35,36 +36,23 @@ func newFSSyncer(path string) (*fsSyncer, error) {
 func (s *fsSyncer) sync() error {
 	s.mu.Lock()
 	if s.next == nil {
-		s.next = &syncRound{done: make(chan struct{})}
+		s.next = new(syncRound)
 	}
-	round, lead := s.next, !s.running
-	if lead {
-		s.running = true
-	}
+	round := s.next
 	s.mu.Unlock()
-	if lead {
-		s.run()
-	}
-	<-round.done
+	round.once.Do(func() { s.run(round) })
 	return round.err
 }
 
-// run does rounds until nobody waits for one.
-func (s *fsSyncer) run() {
-	for {
-		s.mu.Lock()
-		round := s.next
-		s.next = nil
-		if round == nil {
-			s.running = false
-			s.mu.Unlock()
-			return
-		}
-		s.mu.Unlock()
-		if err := unix.Syncfs(int(s.dir.Fd())); err != nil {
-			round.err = fmt.Errorf("syncfs %s: %w", s.dir.Name(), err)
-		}
-		close(round.done)
+// run does a round. It closes it to newcomers first: what they wrote may come too late for it.
+func (s *fsSyncer) run(round *syncRound) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.mu.Lock()
+	s.next = nil
+	s.mu.Unlock()
+	if err := unix.Syncfs(int(s.dir.Fd())); err != nil {
+		round.err = fmt.Errorf("syncfs %s: %w", s.dir.Name(), err)
 	}
 }
 
