@@ -153,18 +153,25 @@ func checkNames(t *tree, found *problems) {
 	})
 }
 
-// checkShapes refuses anonymous types and containers of containers inside types, parameters and errors.
+// checkShapes refuses anonymous types, and what varlinkctl refuses: containers of containers or of what may be null, and
+// types without fields.
 func checkShapes(t *tree, found *problems) {
+	for _, d := range t.types {
+		if len(d.typ.fields) == 0 {
+			found.add(d.line, "type %s has no fields, which varlinkctl refuses", d.name)
+		}
+	}
 	t.eachType(func(owner string, typ *typeExpr) {
 		for _, f := range typ.fields {
-			if f.typ == nil {
-				continue
-			}
-			if k := f.typ.bare().kind; k == kindStruct || k == kindEnum {
+			if f.typ != nil && f.typ.bare().hasFields() {
 				found.add(f.line, "%s: field %s has an anonymous type: declare it with a name", owner, f.name)
 			}
 		}
-		if typ.isContainer() && typ.elem.notNull().isContainer() {
+		switch {
+		case !typ.isContainer():
+		case typ.elem.kind == kindNullable:
+			found.add(typ.line, "%s: %s is a container of what may be null, which varlinkctl refuses: take the inner ? out", owner, typ)
+		case typ.elem.isContainer():
 			found.add(typ.line, "%s: %s is a container of a container, which varlinkctl refuses: declare a type for the inner one", owner, typ)
 		}
 	})

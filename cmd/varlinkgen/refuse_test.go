@@ -71,13 +71,13 @@ var refusals = []struct {
 	{"too deep", around("# A.", "type Foo (", "# B.", "a: "+strings.Repeat("[]", 40)+"int)"), []string{
 		`bad.varlink:6: types inside types, more than 32 deep`,
 	}},
-	{"bare #", around("# A.", "#", "# B.", "type Foo ()"), []string{
+	{"bare #", around("# A.", "#", "# B.", "type Foo (a, b)"), []string{
 		`bad.varlink:4: bare #: the parser of varlink/go would swallow the next line; write text behind it or leave the line out`,
 	}},
 	{"bare # above a method", "# A.\ninterface com.example.bad\n# B.\nmethod Foo() -> ()\n# C.\n#\nmethod Bar() -> ()\n", []string{
 		`bad.varlink:6: bare #: the parser of varlink/go would swallow the next line; write text behind it or leave the line out`,
 	}},
-	{"comment behind code", around("# A.", "type Foo () # B."), []string{
+	{"comment behind code", around("# A.", "type Foo (a, b) # B."), []string{
 		`bad.varlink:4: comment behind code: put it on lines of its own above what it documents`,
 	}},
 	{"undefined types", around("# A.", "type Foo (", "# B.", "a: ?[]Gone)", "# C.", "error Bar (", "# D.", "a: Lost)"), []string{
@@ -87,7 +87,7 @@ var refusals = []struct {
 	{"an error as a type", around("# A.", "error Foo ()", "# B.", "type Bar (", "# C.", "a: Foo)"), []string{
 		`bad.varlink:8: type Bar: type Foo is not declared in this file`,
 	}},
-	{"two types of one name", around("# A.", "type Foo ()", "# B.", "type Foo ()"), []string{
+	{"two types of one name", around("# A.", "type Foo (a, b)", "# B.", "type Foo (a, b)"), []string{
 		`bad.varlink:6: Foo is declared already, on line 4`,
 	}},
 	{"a method and an error of one name", around("# A.", "error Do ()"), []string{`bad.varlink:6: Do is declared already, on line 4`}},
@@ -103,16 +103,16 @@ var refusals = []struct {
 	{"two parameters of one Go name", around("# A.", "method Foo(", "# B.", "url: int,", "# C.", "uRL: int) -> ()"), []string{
 		`bad.varlink:8: method Foo: uRL and url (line 6) are both URL in Go`,
 	}},
-	{"a type named as a method's input", around("# A.", "type DoIn ()"), []string{
+	{"a type named as a method's input", around("# A.", "type DoIn (x)"), []string{
 		`bad.varlink:6: method Do: its Go name DoIn is taken by type DoIn`,
 	}},
-	{"a type named as an error's", around("# A.", "type LostError ()", "# B.", "error Lost ()"), []string{
+	{"a type named as an error's", around("# A.", "type LostError (x)", "# B.", "error Lost ()"), []string{
 		`bad.varlink:6: error Lost: its Go name LostError is taken by type LostError`,
 	}},
-	{"a type named as a constant", around("# A.", "type Foo (bar)", "# B.", "type FooBar ()"), []string{
+	{"a type named as a constant", around("# A.", "type Foo (bar)", "# B.", "type FooBar (x)"), []string{
 		`bad.varlink:4: member bar of type Foo: its Go name FooBar is taken by type FooBar`,
 	}},
-	{"a type named as what every package has", around("# A.", "type Client ()"), []string{
+	{"a type named as what every package has", around("# A.", "type Client (x)"), []string{
 		`bad.varlink:4: type Client: its Go name Client is taken by the one of every package`,
 	}},
 	{"a method named as a stream", around("# A.", "# [Supports 'more' flag]", "method Foo() -> ()", "# B.", "method FooStream() -> ()"), []string{
@@ -128,9 +128,13 @@ var refusals = []struct {
 	{"array of arrays", around("# A.", "type Foo (", "# B.", "a: [][]int)"), []string{
 		`bad.varlink:6: type Foo: [][]int is a container of a container, which varlinkctl refuses: declare a type for the inner one`,
 	}},
-	{"map of nullable arrays", around("# A.", "method Foo() -> (", "# B.", "a: ?[string]?[]int)"), []string{
-		`bad.varlink:6: method Foo: [string]?[]int is a container of a container, which varlinkctl refuses: declare a type for the inner one`,
+	{"map of arrays", around("# A.", "method Foo() -> (", "# B.", "a: ?[string][]int)"), []string{
+		`bad.varlink:6: method Foo: [string][]int is a container of a container, which varlinkctl refuses: declare a type for the inner one`,
 	}},
+	{"array of nullables", around("# A.", "error Foo (", "# B.", "a: []?int)"), []string{
+		`bad.varlink:6: error Foo: []?int is a container of what may be null, which varlinkctl refuses: take the inner ? out`,
+	}},
+	{"type without fields", around("# A.", "type Foo ()"), []string{`bad.varlink:4: type Foo has no fields, which varlinkctl refuses`}},
 	{"anonymous struct", around("# A.", "type Foo (", "# B.", "a: ?[](", "# C.", "b: int))"), []string{
 		`bad.varlink:6: type Foo: field a has an anonymous type: declare it with a name`,
 	}},
@@ -148,7 +152,7 @@ var refusals = []struct {
 		`bad.varlink:5: error D has no comment above it`,
 		`bad.varlink:5: error D: field c has no comment above it`,
 	}},
-	{"a comment and a blank line", around("# A.", "", "type Foo ()"), []string{`bad.varlink:5: type Foo has no comment above it`}},
+	{"a comment and a blank line", around("# A.", "", "type Foo (a, b)"), []string{`bad.varlink:5: type Foo has no comment above it`}},
 	{"only a machine-read comment", around("# [Read only]", "method Foo() -> ()"), []string{
 		`bad.varlink:4: method Foo has no comment above it`,
 	}},

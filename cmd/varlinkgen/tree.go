@@ -146,13 +146,8 @@ func (t *tree) declared() map[string]*decl {
 
 func (t *typeExpr) isContainer() bool { return t.kind == kindArray || t.kind == kindMap }
 
-// notNull returns the type without its ?.
-func (t *typeExpr) notNull() *typeExpr {
-	if t.kind == kindNullable {
-		return t.elem
-	}
-	return t
-}
+// hasFields tells a struct or an enum.
+func (t *typeExpr) hasFields() bool { return t.kind == kindStruct || t.kind == kindEnum }
 
 // bare returns the type without any ?, [] and [string].
 func (t *typeExpr) bare() *typeExpr {

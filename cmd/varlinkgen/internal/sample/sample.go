@@ -64,14 +64,14 @@ type Thing (
   inner: ?Thing,
   # Pages about it.
   urls: ?[]string,
-  # Corners by their names, some unknown.
-  corners: ?[string]?Point,
+  # Corners by their names.
+  corners: ?[string]Point,
   # How it was painted before. Null if it was not.
   oldPaint: ?Paint,
   # What it cost, if that is known.
   price: ?int,
-  # Ids of its neighbours; null stands for a gap.
-  neighbours: []?string,
+  # What was measured, in any order.
+  measures: []float,
   # What else is said of it. Null: nothing.
   note: ?object
 )
@@ -171,14 +171,14 @@ type Thing struct {
 	Inner *Thing `json:"inner,omitzero"`
 	// Pages about it.
 	URLs []string `json:"urls,omitzero"`
-	// Corners by their names, some unknown.
-	Corners map[string]*Point `json:"corners,omitzero"`
+	// Corners by their names.
+	Corners map[string]Point `json:"corners,omitzero"`
 	// How it was painted before. Null if it was not.
 	OldPaint Paint `json:"oldPaint,omitzero"`
 	// What it cost, if that is known.
 	Price *int64 `json:"price,omitzero"`
-	// Ids of its neighbours; null stands for a gap.
-	Neighbours []*string `json:"neighbours"`
+	// What was measured, in any order.
+	Measures []float64 `json:"measures"`
 	// What else is said of it. Null: nothing.
 	Note jsontext.Value `json:"note,omitzero"`
 }
