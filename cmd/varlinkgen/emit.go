@@ -16,7 +16,7 @@ const (
 
 // emitter prints Go code.
 type emitter struct {
-	bytes.Buffer
+	code bytes.Buffer
 	*pkg
 }
 
@@ -36,7 +36,7 @@ func emit(p *pkg) ([]byte, error) {
 	e.unimplemented()
 	e.constructor()
 	e.client()
-	code, err := format.Source(e.Bytes())
+	code, err := format.Source(e.code.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("%s: generated code: %w", p.file, err)
 	}
@@ -45,7 +45,7 @@ func emit(p *pkg) ([]byte, error) {
 
 // line prints one line.
 func (e *emitter) line(format string, args ...any) {
-	fmt.Fprintf(e, format+"\n", args...)
+	fmt.Fprintf(&e.code, format+"\n", args...)
 }
 
 // comment prints comment lines.

@@ -40,8 +40,10 @@ func (e *emitter) call(m *goMethod) {
 func (e *emitter) stream(m *goMethod) {
 	name := m.name + "Stream"
 	e.line("")
-	e.comment(append([]string{name + " calls " + m.name + " with more and yields every reply as it comes; a failure is the last thing yielded.",
-		"Leaving the loop early closes the connection, which cancels the call.", ""}, m.doc...)...)
+	e.comment(append([]string{
+		name + " calls " + m.name + " with more and yields every reply as it comes; a failure is the last thing yielded.",
+		"Leaving the loop early closes the connection, which cancels the call.", "",
+	}, m.doc...)...)
 	e.line("func (c *Client) %s(ctx context.Context, in %s) iter.Seq2[%s, error] {", name, m.in, m.out)
 	e.line("return stream[%s](c.conn.Stream(ctx, Interface+%q, in))", m.out, "."+m.wire)
 	e.line("}")

@@ -78,8 +78,8 @@ func (e *emitter) errorTable() {
 		return
 	}
 	e.line("")
-	e.comment("errorTypes makes the interface's errors by their names on the wire.")
-	e.line("var errorTypes = map[string]func() varlink.Error{")
+	e.comment("Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.")
+	e.line("var Errors = map[string]func() varlink.Error{")
 	for _, t := range e.errors {
 		e.line("Interface + %q: func() varlink.Error { return new(%s) },", "."+t.wire, t.name)
 	}
@@ -91,5 +91,5 @@ func (e *emitter) errorTableExpr() string {
 	if len(e.errors) == 0 {
 		return "nil"
 	}
-	return "errorTypes"
+	return "Errors"
 }

@@ -48,7 +48,7 @@ func Main(args []string, streams Streams) int {
 		return exitUsage
 	}
 	if err := run(opts); err != nil {
-		fmt.Fprintln(streams.Err, err)
+		say(streams.Err, err.Error())
 		return exitRefused
 	}
 	return exitDone
@@ -67,7 +67,7 @@ func parseFlags(args []string, stderr io.Writer) (commandLine, error) {
 	flags := flag.NewFlagSet("varlinkgen", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: varlinkgen [flags] FILE.varlink")
+		say(stderr, "usage: varlinkgen [flags] FILE.varlink")
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&c.out, "out", ".", "folder to write the package to")
@@ -85,6 +85,11 @@ func parseFlags(args []string, stderr io.Writer) (commandLine, error) {
 	c.path = flags.Arg(0)
 	c.more = strings.FieldsFunc(more, func(r rune) bool { return r == ',' })
 	return c, nil
+}
+
+// say writes a line for people; where that fails nobody is left to be told.
+func say(stderr io.Writer, text string) {
+	_, _ = fmt.Fprintln(stderr, text)
 }
 
 // run generates the package and writes its one file.

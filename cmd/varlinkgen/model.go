@@ -79,7 +79,7 @@ func build(file string, t *tree, opts options, found *problems) *pkg {
 		kinds: map[string]kind{}, names: map[string]string{}, lenient: opts.lenient, problems: found,
 		taken: map[string]string{},
 	}
-	for _, name := range []string{"Interface", "Handler", "Unimplemented", "Client", "New", "NewClient"} {
+	for _, name := range []string{"Interface", "Errors", "Handler", "Unimplemented", "Client", "New", "NewClient"} {
 		b.taken[name] = "the one of every package"
 	}
 	for _, d := range t.types {

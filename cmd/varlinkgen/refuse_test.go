@@ -209,7 +209,8 @@ func TestOptionsThatDoNotFitTheFile(t *testing.T) {
 		want string
 	}{
 		{
-			"file in package idl under another name", options{idlImport: "example.com/idl"},
+			"file in package idl under another name",
+			options{idlImport: "example.com/idl"},
 			"bad.varlink:2: the file of interface com.example.bad must be com.example.bad.varlink to be found in package idl",
 		},
 		{"more of an unknown method", options{more: []string{"Gone"}}, "bad.varlink:2: -more Gone: there is no such method"},

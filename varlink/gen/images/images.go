@@ -473,8 +473,8 @@ func (e *FailedError) Error() string { return cmp.Or(e.Message, e.VarlinkError()
 // VarlinkError is the error's full name.
 func (*FailedError) VarlinkError() string { return Interface + ".Failed" }
 
-// errorTypes makes the interface's errors by their names on the wire.
-var errorTypes = map[string]func() varlink.Error{
+// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+var Errors = map[string]func() varlink.Error{
 	Interface + ".ImageNotFound":    func() varlink.Error { return new(ImageNotFoundError) },
 	Interface + ".AmbiguousName":    func() varlink.Error { return new(AmbiguousNameError) },
 	Interface + ".InvalidReference": func() varlink.Error { return new(InvalidReferenceError) },
@@ -616,7 +616,7 @@ func NewClient(conn *varlink.Client) *Client { return &Client{conn: conn} }
 func (c *Client) List(ctx context.Context, in ListIn) (ListOut, error) {
 	var out ListOut
 	err := c.conn.Call(ctx, Interface+".List", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // ListStream calls List with more and yields every reply as it comes; a failure is the last thing yielded.
@@ -636,7 +636,7 @@ func (c *Client) ListStream(ctx context.Context, in ListIn) iter.Seq2[ListOut, e
 func (c *Client) Get(ctx context.Context, in GetIn) (GetOut, error) {
 	var out GetOut
 	err := c.conn.Call(ctx, Interface+".Get", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Inspect - Get everything known of one image.
@@ -644,7 +644,7 @@ func (c *Client) Get(ctx context.Context, in GetIn) (GetOut, error) {
 func (c *Client) Inspect(ctx context.Context, in InspectIn) (InspectOut, error) {
 	var out InspectOut
 	err := c.conn.Call(ctx, Interface+".Inspect", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Exists - Tell whether a name means an image of the store.
@@ -652,7 +652,7 @@ func (c *Client) Inspect(ctx context.Context, in InspectIn) (InspectOut, error) 
 func (c *Client) Exists(ctx context.Context, in ExistsIn) (ExistsOut, error) {
 	var out ExistsOut
 	err := c.conn.Call(ctx, Interface+".Exists", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Resolve - Tell which full references a short name stands for when it is pulled.
@@ -660,7 +660,7 @@ func (c *Client) Exists(ctx context.Context, in ExistsIn) (ExistsOut, error) {
 func (c *Client) Resolve(ctx context.Context, in ResolveIn) (ResolveOut, error) {
 	var out ResolveOut
 	err := c.conn.Call(ctx, Interface+".Resolve", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // History - Get the steps of an image's making, newest first.
@@ -668,7 +668,7 @@ func (c *Client) Resolve(ctx context.Context, in ResolveIn) (ResolveOut, error) 
 func (c *Client) History(ctx context.Context, in HistoryIn) (HistoryOut, error) {
 	var out HistoryOut
 	err := c.conn.Call(ctx, Interface+".History", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Tag - Add names to an image. All are checked before the first is added; a name that meant another image moves.
@@ -676,7 +676,7 @@ func (c *Client) History(ctx context.Context, in HistoryIn) (HistoryOut, error) 
 func (c *Client) Tag(ctx context.Context, in TagIn) (TagOut, error) {
 	var out TagOut
 	err := c.conn.Call(ctx, Interface+".Tag", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Untag - Take names away from an image. The image stays, even without any name.
@@ -686,7 +686,7 @@ func (c *Client) Tag(ctx context.Context, in TagIn) (TagOut, error) {
 func (c *Client) Untag(ctx context.Context, in UntagIn) (UntagOut, error) {
 	var out UntagOut
 	err := c.conn.Call(ctx, Interface+".Untag", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Remove - Remove images, or only the names given if an image has others.
@@ -695,7 +695,7 @@ func (c *Client) Untag(ctx context.Context, in UntagIn) (UntagOut, error) {
 func (c *Client) Remove(ctx context.Context, in RemoveIn) (RemoveOut, error) {
 	var out RemoveOut
 	err := c.conn.Call(ctx, Interface+".Remove", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // stream decodes replies; it ends with the first error.
@@ -706,7 +706,7 @@ func stream[Out any](replies iter.Seq2[varlink.Reply, error]) iter.Seq2[Out, err
 			if err == nil {
 				err = varlink.Unmarshal(reply.Parameters, &out)
 			}
-			if !yield(out, varlink.DecodeErrors(err, errorTypes)) || err != nil {
+			if !yield(out, varlink.DecodeErrors(err, Errors)) || err != nil {
 				return
 			}
 		}

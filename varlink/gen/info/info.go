@@ -107,8 +107,8 @@ func (e *FailedError) Error() string { return cmp.Or(e.Message, e.VarlinkError()
 // VarlinkError is the error's full name.
 func (*FailedError) VarlinkError() string { return Interface + ".Failed" }
 
-// errorTypes makes the interface's errors by their names on the wire.
-var errorTypes = map[string]func() varlink.Error{
+// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+var Errors = map[string]func() varlink.Error{
 	Interface + ".Failed": func() varlink.Error { return new(FailedError) },
 }
 
@@ -170,7 +170,7 @@ func NewClient(conn *varlink.Client) *Client { return &Client{conn: conn} }
 func (c *Client) GetVersion(ctx context.Context, in GetVersionIn) (GetVersionOut, error) {
 	var out GetVersionOut
 	err := c.conn.Call(ctx, Interface+".GetVersion", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // GetStore - Tell where the store is and what it holds.
@@ -178,12 +178,12 @@ func (c *Client) GetVersion(ctx context.Context, in GetVersionIn) (GetVersionOut
 func (c *Client) GetStore(ctx context.Context, in GetStoreIn) (GetStoreOut, error) {
 	var out GetStoreOut
 	err := c.conn.Call(ctx, Interface+".GetStore", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // GetLimits - Tell the daemon's limits.
 func (c *Client) GetLimits(ctx context.Context, in GetLimitsIn) (GetLimitsOut, error) {
 	var out GetLimitsOut
 	err := c.conn.Call(ctx, Interface+".GetLimits", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }

@@ -289,8 +289,8 @@ func (e *FailedError) Error() string { return cmp.Or(e.Message, e.VarlinkError()
 // VarlinkError is the error's full name.
 func (*FailedError) VarlinkError() string { return Interface + ".Failed" }
 
-// errorTypes makes the interface's errors by their names on the wire.
-var errorTypes = map[string]func() varlink.Error{
+// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+var Errors = map[string]func() varlink.Error{
 	Interface + ".JobNotFound":   func() varlink.Error { return new(JobNotFoundError) },
 	Interface + ".Cancelled":     func() varlink.Error { return new(CancelledError) },
 	Interface + ".LimitExceeded": func() varlink.Error { return new(LimitExceededError) },
@@ -371,7 +371,7 @@ func NewClient(conn *varlink.Client) *Client { return &Client{conn: conn} }
 func (c *Client) List(ctx context.Context, in ListIn) (ListOut, error) {
 	var out ListOut
 	err := c.conn.Call(ctx, Interface+".List", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // ListStream calls List with more and yields every reply as it comes; a failure is the last thing yielded.
@@ -397,7 +397,7 @@ func (c *Client) AttachStream(ctx context.Context, in AttachIn) iter.Seq2[Attach
 func (c *Client) Wait(ctx context.Context, in WaitIn) (WaitOut, error) {
 	var out WaitOut
 	err := c.conn.Call(ctx, Interface+".Wait", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Cancel - Cancel a job for all who watch it. A job that has ended already is left as it is.
@@ -405,7 +405,7 @@ func (c *Client) Wait(ctx context.Context, in WaitIn) (WaitOut, error) {
 func (c *Client) Cancel(ctx context.Context, in CancelIn) (CancelOut, error) {
 	var out CancelOut
 	err := c.conn.Call(ctx, Interface+".Cancel", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // stream decodes replies; it ends with the first error.
@@ -416,7 +416,7 @@ func stream[Out any](replies iter.Seq2[varlink.Reply, error]) iter.Seq2[Out, err
 			if err == nil {
 				err = varlink.Unmarshal(reply.Parameters, &out)
 			}
-			if !yield(out, varlink.DecodeErrors(err, errorTypes)) || err != nil {
+			if !yield(out, varlink.DecodeErrors(err, Errors)) || err != nil {
 				return
 			}
 		}

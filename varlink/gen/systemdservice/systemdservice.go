@@ -52,8 +52,8 @@ func (*InconsistentEnvironmentError) VarlinkError() string {
 	return Interface + ".InconsistentEnvironment"
 }
 
-// errorTypes makes the interface's errors by their names on the wire.
-var errorTypes = map[string]func() varlink.Error{
+// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+var Errors = map[string]func() varlink.Error{
 	Interface + ".InconsistentEnvironment": func() varlink.Error { return new(InconsistentEnvironmentError) },
 }
 
@@ -114,19 +114,19 @@ func NewClient(conn *varlink.Client) *Client { return &Client{conn: conn} }
 func (c *Client) Ping(ctx context.Context, in PingIn) (PingOut, error) {
 	var out PingOut
 	err := c.conn.Call(ctx, Interface+".Ping", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // SetLogLevel - Sets the maximum log level. For root and the daemon's own user; others get org.varlink.service.PermissionDenied.
 func (c *Client) SetLogLevel(ctx context.Context, in SetLogLevelIn) (SetLogLevelOut, error) {
 	var out SetLogLevelOut
 	err := c.conn.Call(ctx, Interface+".SetLogLevel", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // GetEnvironment - Gets the daemon's environment block. For root and the daemon's own user; others get org.varlink.service.PermissionDenied.
 func (c *Client) GetEnvironment(ctx context.Context, in GetEnvironmentIn) (GetEnvironmentOut, error) {
 	var out GetEnvironmentOut
 	err := c.conn.Call(ctx, Interface+".GetEnvironment", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }

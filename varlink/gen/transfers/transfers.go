@@ -461,8 +461,8 @@ func (e *FailedError) Error() string { return cmp.Or(e.Message, e.VarlinkError()
 // VarlinkError is the error's full name.
 func (*FailedError) VarlinkError() string { return Interface + ".Failed" }
 
-// errorTypes makes the interface's errors by their names on the wire.
-var errorTypes = map[string]func() varlink.Error{
+// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+var Errors = map[string]func() varlink.Error{
 	Interface + ".ImageNotFound":          func() varlink.Error { return new(ImageNotFoundError) },
 	Interface + ".AmbiguousName":          func() varlink.Error { return new(AmbiguousNameError) },
 	Interface + ".InvalidReference":       func() varlink.Error { return new(InvalidReferenceError) },
@@ -534,7 +534,7 @@ func NewClient(conn *varlink.Client) *Client { return &Client{conn: conn} }
 func (c *Client) Pull(ctx context.Context, in PullIn) (PullOut, error) {
 	var out PullOut
 	err := c.conn.Call(ctx, Interface+".Pull", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // PullStream calls Pull with more and yields every reply as it comes; a failure is the last thing yielded.
@@ -557,7 +557,7 @@ func stream[Out any](replies iter.Seq2[varlink.Reply, error]) iter.Seq2[Out, err
 			if err == nil {
 				err = varlink.Unmarshal(reply.Parameters, &out)
 			}
-			if !yield(out, varlink.DecodeErrors(err, errorTypes)) || err != nil {
+			if !yield(out, varlink.DecodeErrors(err, Errors)) || err != nil {
 				return
 			}
 		}

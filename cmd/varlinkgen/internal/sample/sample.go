@@ -250,8 +250,8 @@ func (e *TooBigError) Error() string { return cmp.Or(e.Message, e.VarlinkError()
 // VarlinkError is the error's full name.
 func (*TooBigError) VarlinkError() string { return Interface + ".TooBig" }
 
-// errorTypes makes the interface's errors by their names on the wire.
-var errorTypes = map[string]func() varlink.Error{
+// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+var Errors = map[string]func() varlink.Error{
 	Interface + ".OutOfPaint": func() varlink.Error { return new(OutOfPaintError) },
 	Interface + ".TooBig":     func() varlink.Error { return new(TooBigError) },
 }
@@ -325,7 +325,7 @@ func NewClient(conn *varlink.Client) *Client { return &Client{conn: conn} }
 func (c *Client) Ping(ctx context.Context, in PingIn) (PingOut, error) {
 	var out PingOut
 	err := c.conn.Call(ctx, Interface+".Ping", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Echo - Give a thing back as it came.
@@ -333,7 +333,7 @@ func (c *Client) Ping(ctx context.Context, in PingIn) (PingOut, error) {
 func (c *Client) Echo(ctx context.Context, in EchoIn) (EchoOut, error) {
 	var out EchoOut
 	err := c.conn.Call(ctx, Interface+".Echo", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // Count - Count up to a number.
@@ -342,7 +342,7 @@ func (c *Client) Echo(ctx context.Context, in EchoIn) (EchoOut, error) {
 func (c *Client) Count(ctx context.Context, in CountIn) (CountOut, error) {
 	var out CountOut
 	err := c.conn.Call(ctx, Interface+".Count", in, &out)
-	return out, varlink.DecodeErrors(err, errorTypes)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // CountStream calls Count with more and yields every reply as it comes; a failure is the last thing yielded.
@@ -369,7 +369,7 @@ func stream[Out any](replies iter.Seq2[varlink.Reply, error]) iter.Seq2[Out, err
 			if err == nil {
 				err = varlink.Unmarshal(reply.Parameters, &out)
 			}
-			if !yield(out, varlink.DecodeErrors(err, errorTypes)) || err != nil {
+			if !yield(out, varlink.DecodeErrors(err, Errors)) || err != nil {
 				return
 			}
 		}

@@ -36,7 +36,7 @@ func (shop) Echo(_ context.Context, in sample.EchoIn) (sample.EchoOut, error) {
 	case "unpainted":
 		return sample.EchoOut{}, &sample.OutOfPaintError{}
 	default:
-		return sample.EchoOut{Thing: in.Thing}, nil
+		return sample.EchoOut(in), nil
 	}
 }
 
