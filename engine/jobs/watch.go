@@ -47,6 +47,9 @@ func (m *Manager) watch(j *job) (*Watch, error) {
 // Job returns the job's id.
 func (w *Watch) Job() string { return w.job.id }
 
+// Method returns what started the job, as its Spec said.
+func (w *Watch) Method() string { return w.job.join.method }
+
 // Close leaves the job. If nobody else watches it and it is not detached, it is cancelled. Calling it again does
 // nothing.
 func (w *Watch) Close() {
