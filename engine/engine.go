@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/containers/buildah"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/hostconf"
 	"github.com/imaged-project/imaged/engine/index"
+	"github.com/imaged-project/imaged/engine/jobs"
 )
 
 // InitReexec runs the helper that this process was started as, if it was started as one: unpacking a layer, for
@@ -35,6 +37,10 @@ type Options struct {
 	// ConfigDir stands in for /etc/containers and the user's own configuration of policy and registries, for
 	// tests. Empty: the host's files.
 	ConfigDir string
+	// Jobs are the limits of jobs. Its UID and Panicked are set here if they are zero.
+	Jobs jobs.Options
+	// Pull are the limits of pulls.
+	Pull PullLimits
 	// Log gets what a person running the daemon should know. Nil: nothing is logged.
 	Log logrus.FieldLogger
 }
@@ -48,6 +54,10 @@ type Engine struct {
 	locks *keyedLocks
 	sync  *fsSyncer
 	tmp   *tempDir
+	jobs  *jobs.Manager
+	pulls pullState
+
+	pullLimits PullLimits
 }
 
 // Open opens the store. Several engines may be open in one process as long as their roots differ. The context bounds
@@ -59,7 +69,8 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	if opts.Log == nil {
 		opts.Log = discard()
 	}
-	e := &Engine{log: opts.Log, locks: newKeyedLocks()}
+	e := &Engine{log: opts.Log, locks: newKeyedLocks(), jobs: newJobs(opts), pullLimits: opts.Pull}
+	e.pullLimits.defaults()
 	if err := e.open(opts); err != nil {
 		return nil, errors.Join(e.localError("open store", err), e.release())
 	}
@@ -89,10 +100,11 @@ func (e *Engine) open(opts Options) (err error) {
 	return err
 }
 
-// Close ends the engine: it shuts the store and removes the private folder for temporary files. No verb may be
-// running or be called after. It waits while another program unpacks a layer into the same store.
+// Close ends the engine: it cancels the jobs that run and waits for their work, shuts the store and removes the private
+// folder for temporary files. No verb may be running or be called after. It waits while another program unpacks a
+// layer into the same store.
 func (e *Engine) Close() error {
-	return e.release()
+	return errors.Join(e.jobs.Shutdown(context.Background()), e.release())
 }
 
 func (e *Engine) release() error {
@@ -149,6 +161,19 @@ func (e *Engine) durable() error {
 		return e.localError("write store to disk", err)
 	}
 	return nil
+}
+
+// newJobs makes the manager of the engine's jobs.
+func newJobs(opts Options) *jobs.Manager {
+	if opts.Jobs.UID == 0 {
+		opts.Jobs.UID = uint32(os.Geteuid())
+	}
+	if opts.Jobs.Panicked == nil {
+		opts.Jobs.Panicked = func(job string, value any, stack []byte) {
+			opts.Log.WithField("job", job).Errorf("internal error: %v\n%s", value, stack)
+		}
+	}
+	return jobs.NewManager(opts.Jobs)
 }
 
 func discard() logrus.FieldLogger {

@@ -22,6 +22,8 @@ type ReferenceNotFound struct {
 	Reference string
 	// Registry is the registry's host and port.
 	Registry string
+	// Reason says more: the registry's words, or which platforms it has the image for. Optional.
+	Reason string
 	// Attempts are all tries, in their order.
 	Attempts []Attempt
 	// Err is the cause, if any.
@@ -30,7 +32,12 @@ type ReferenceNotFound struct {
 
 // Error implements error.
 func (e *ReferenceNotFound) Error() string {
-	return fmt.Sprintf("image %s: registry %s does not have it%s; check the name and the tag", e.Reference, e.Registry, tried(e.Attempts))
+	reason := ""
+	if e.Reason != "" {
+		reason = ": " + e.Reason
+	}
+	return fmt.Sprintf("image %s: registry %s does not have it%s%s; check the name and the tag",
+		e.Reference, e.Registry, reason, tried(e.Attempts))
 }
 
 // Unwrap returns the cause.

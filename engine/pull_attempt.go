@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/signature"
+	istorage "github.com/containers/image/v5/storage"
+	"github.com/containers/image/v5/types"
+
+	"github.com/imaged-project/imaged/engine/progress"
+)
+
+// progressInterval is how often the library reports.
+const progressInterval = 100 * time.Millisecond
+
+// attempt is one try at one place.
+type attempt struct {
+	*puller
+	ctx    context.Context // ends with the job, or when the guard ends the attempt; an attempt lives for one call only
+	sys    *types.SystemContext
+	origin origin
+	guard  *stallGuard
+
+	mu    sync.Mutex // guards first
+	first error      // first error of a transfer: the library's own later ones tell less
+}
+
+// attempt runs one try, and turns its error into one of errdefs.
+func (p *puller) attempt(ctx context.Context, o origin, try func(*attempt) error) error {
+	inner, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	a := &attempt{puller: p, ctx: inner, sys: p.systemContext(), origin: o}
+	a.guard = &stallGuard{timeout: *p.options.StallTimeout, end: end}
+	err := try(a)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return cancelled(ctx)
+	}
+	return a.failure(err)
+}
+
+// failure finds out why the attempt failed.
+func (a *attempt) failure(err error) error {
+	a.mu.Lock()
+	first := a.first
+	a.mu.Unlock()
+	switch cause := context.Cause(a.ctx); {
+	case cause != nil:
+		err = cause
+	case first != nil:
+		err = first
+	}
+	return a.e.classify(err, a.origin)
+}
+
+// remember keeps the first error of a transfer.
+func (a *attempt) remember(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.first == nil {
+		a.first = err
+	}
+	return err
+}
+
+// pull brings what ref means into the store, under a name if that is not nil, and returns the image's id. With a local
+// image that is the same, that one's.
+func (a *attempt) pull(ref types.ImageReference, named reference.Named, local *localImage) (string, error) {
+	a.reporter.Progress().SetPhase(progress.Resolving)
+	var source types.ImageSource
+	err := a.guard.do(a.ctx, func(ctx context.Context) { a.suspect(ctx, "") }, func(ctx context.Context) (err error) {
+		source, err = ref.NewImageSource(ctx, a.sys)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	plan, err := a.makePlan(a.ctx, source)
+	if err != nil {
+		return "", errors.Join(err, source.Close())
+	}
+	if local.same(plan) {
+		return local.id, source.Close()
+	}
+	return a.copy(openedReference{ref, &countingSource{source, a, plan}}, plan, named)
+}
+
+// copy copies the planned image into the store. It closes the source.
+func (a *attempt) copy(ref openedReference, plan *pullPlan, named reference.Named) (string, error) {
+	id := ""
+	if named == nil {
+		id = plan.configDigest.Encoded()
+	}
+	dest, err := istorage.Transport.NewStoreReference(a.e.store, named, id)
+	if err != nil {
+		return "", errors.Join(err, ref.source.Close())
+	}
+	a.findCached(plan)
+	tracker := a.reporter.Progress()
+	tracker.Planned()
+	tracker.SetPhase(progress.Transferring)
+	forget := a.e.pulls.foresee(a.e.store, plan.chain)
+	stored, err := a.runCopy(dest, ref)
+	if err != nil {
+		return "", err // foreseen layers that nothing uses go when the last pull has ended
+	}
+	forget()
+	_, image, err := istorage.ResolveReference(stored)
+	if err != nil {
+		return "", err
+	}
+	return image.ID, nil
+}
+
+// runCopy calls the library. The policy was asked before, about the very manifest that is copied now.
+func (a *attempt) runCopy(dest types.ImageReference, source openedReference) (types.ImageReference, error) {
+	accept, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
+	if err != nil {
+		return nil, errors.Join(err, source.source.Close())
+	}
+	events := make(chan types.ProgressProperties)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for event := range events { // until copy has returned: it blocks on each one
+			a.event(event)
+		}
+	})
+	var stored types.ImageReference
+	_, err = copy.Image(a.ctx, accept, dest, source, &copy.Options{
+		ReportWriter: &lineWriter{say: a.line}, SourceCtx: a.sys, DestinationCtx: a.sys,
+		ProgressInterval: progressInterval, Progress: events, ReportResolvedReference: &stored,
+	})
+	close(events)
+	reader.Wait()
+	return stored, errors.Join(err, accept.Destroy())
+}
+
+// event takes over what the library says of a blob. Bytes are counted in the source, exactly.
+func (a *attempt) event(event types.ProgressProperties) {
+	tracker, name := a.reporter.Progress(), event.Artifact.Digest.String()
+	switch event.Event {
+	case types.ProgressEventDone:
+		tracker.SetState(name, progress.BlobDone)
+	case types.ProgressEventSkipped:
+		tracker.SetState(name, progress.BlobSkipped)
+	}
+}
+
+// findCached tells the tracker of layers that are in the store already.
+func (a *attempt) findCached(plan *pullPlan) {
+	for _, l := range plan.layers() {
+		layers, err := a.e.store.LayersByCompressedDigest(l.Digest)
+		if err == nil && len(layers) > 0 {
+			a.reporter.Progress().SetState(l.Digest.String(), progress.BlobSkipped)
+		}
+	}
+}
+
+// lineWriter cuts what is written to it into lines. The library writes from several goroutines.
+type lineWriter struct {
+	say func(format string, args ...any)
+
+	mu   sync.Mutex // guards rest
+	rest []byte
+}
+
+// Write says every complete line.
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rest = append(w.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(w.rest, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		w.say("%s", strings.TrimSuffix(string(line), "\r"))
+		w.rest = rest
+	}
+}
+

@@ -1,0 +1,58 @@
+package engine
+
+import "cmp"
+
+// Names of the limits of a pull, as errdefs.LimitExceeded carries them.
+const (
+	// LimitManifestBytes is PullLimits.ManifestBytes.
+	LimitManifestBytes = "pull.manifestBytes"
+	// LimitConfigBytes is PullLimits.ConfigBytes.
+	LimitConfigBytes = "pull.configBytes"
+	// LimitLayers is PullLimits.Layers.
+	LimitLayers = "pull.layers"
+	// LimitLayerBytes is PullLimits.LayerBytes.
+	LimitLayerBytes = "pull.layerBytes"
+	// LimitImageBytes is PullLimits.ImageBytes.
+	LimitImageBytes = "pull.imageBytes"
+	// LimitTags is PullLimits.Tags.
+	LimitTags = "pull.tags"
+	// LimitArchiveBytes is PullLimits.ArchiveBytes.
+	LimitArchiveBytes = "pull.archiveBytes"
+	// LimitArchiveEntries is PullLimits.ArchiveEntries.
+	LimitArchiveEntries = "pull.archiveEntries"
+)
+
+// PullLimits bound what a registry or an archive can make a pull do. Zero fields stand for their defaults.
+type PullLimits struct {
+	// ManifestBytes is how long a manifest may be. Zero: 4 MiB, which is also the most.
+	ManifestBytes int64
+	// ConfigBytes is how long an image's configuration may be. Zero: 4 MiB, which is also the most.
+	ConfigBytes int64
+	// Layers is how many layers an image may have. Zero: 500, the most that overlayfs mounts, and so the most here.
+	Layers int64
+	// LayerBytes is how long a layer may be, as transferred. Zero: 64 GiB.
+	LayerBytes int64
+	// ImageBytes is how long all layers of an image may be together, as transferred. Zero: 256 GiB.
+	ImageBytes int64
+	// Tags is how many tags of a repository may be pulled at once. Zero: 1,000.
+	Tags int64
+	// ArchiveBytes is how long an archive may be once it is decompressed. Zero: 256 GiB.
+	ArchiveBytes int64
+	// ArchiveEntries is how many files an archive may have. Zero: 100,000.
+	ArchiveEntries int64
+}
+
+func (l *PullLimits) defaults() {
+	const mib, gib = 1 << 20, 1 << 30
+	l.ManifestBytes = min(cmp.Or(l.ManifestBytes, 4*mib), 4*mib)
+	l.ConfigBytes = min(cmp.Or(l.ConfigBytes, 4*mib), 4*mib)
+	l.Layers = min(cmp.Or(l.Layers, 500), 500)
+	l.LayerBytes = cmp.Or(l.LayerBytes, 64*gib)
+	l.ImageBytes = cmp.Or(l.ImageBytes, 256*gib)
+	l.Tags = cmp.Or(l.Tags, 1000)
+	l.ArchiveBytes = cmp.Or(l.ArchiveBytes, 256*gib)
+	l.ArchiveEntries = cmp.Or(l.ArchiveEntries, 100_000)
+}
+
+// PullLimits returns the limits that are in force.
+func (e *Engine) PullLimits() PullLimits { return e.pullLimits }
