@@ -78,7 +78,8 @@ func (e *emitter) errorTable() {
 		return
 	}
 	e.line("")
-	e.comment("Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.")
+	e.comment("Errors makes the errors that the interface declares, by their full names on the wire: for clients that decode and",
+		"servers that translate. It must not be changed.")
 	e.line("var Errors = map[string]func() varlink.Error{")
 	for _, t := range e.errors {
 		e.line("Interface + %q: func() varlink.Error { return new(%s) },", "."+t.wire, t.name)

@@ -76,12 +76,19 @@ func build(file string, t *tree, opts options, found *problems) *pkg {
 		pkg: &pkg{
 			name: opts.packageName, iface: t.name, file: path.Base(file), doc: t.doc, source: t.source, idlImport: opts.idlImport,
 		},
-		kinds: map[string]kind{}, names: map[string]string{}, lenient: opts.lenient, problems: found,
-		taken: map[string]string{},
+		kinds: map[string]kind{}, names: map[string]string{}, taken: map[string]string{}, lenient: opts.lenient, problems: found,
 	}
 	for _, name := range []string{"Interface", "Errors", "Handler", "Unimplemented", "Client", "New", "NewClient"} {
 		b.taken[name] = "the one of every package"
 	}
+	b.types(t)
+	b.methods(t)
+	b.errors(t)
+	return b.pkg
+}
+
+// types adds the declared types; all have their names before the first field refers to one.
+func (b *builder) types(t *tree) {
 	for _, d := range t.types {
 		b.names[d.name] = b.claim(d.line, goName(d.name), "type "+d.name)
 		b.kinds[d.name] = d.typ.kind
@@ -89,12 +96,14 @@ func build(file string, t *tree, opts options, found *problems) *pkg {
 	for _, d := range t.types {
 		b.pkg.types = append(b.pkg.types, b.declared(d))
 	}
-	b.methods(t)
+}
+
+func (b *builder) errors(t *tree) {
 	for _, d := range t.errors {
 		name := b.claim(d.line, errorName(d.name), "error "+d.name)
-		b.pkg.errors = append(b.pkg.errors, &goType{name: name, wire: d.name, doc: goDoc(name, "is the error "+d.name+" of "+t.name+".", d.doc), fields: b.fields(d.typ)})
+		doc := goDoc(name, "is the error "+d.name+" of "+t.name+".", d.doc)
+		b.pkg.errors = append(b.pkg.errors, &goType{name: name, wire: d.name, doc: doc, fields: b.fields(d.typ)})
 	}
-	return b.pkg
 }
 
 // goDoc makes a Go comment of one in the interface file: its first line gets the Go name in front. Where the file has no
@@ -150,30 +159,37 @@ func (b *builder) fields(typ *typeExpr) []goField {
 
 func (b *builder) methods(t *tree) {
 	calls := map[string]string{}
-	call := func(line int, name, what string) {
+	call := func(m *method, name string) {
 		if other, ok := calls[name]; ok {
-			b.add(line, "%s: the client's method %s is that of %s", what, name, other)
+			b.add(m.line, "method %s: the client's method %s is that of method %s", m.name, name, other)
 		}
-		calls[name] = what
+		calls[name] = m.name
 	}
 	for _, m := range t.methods {
-		what := "method " + m.name
-		g := &goMethod{name: goName(m.name), wire: m.name, doc: goDoc(goName(m.name), "calls "+t.name+"."+m.name+".", m.doc), readOnly: m.readOnly, more: m.more}
-		g.in = b.claim(m.line, g.name+"In", what)
-		g.out = b.claim(m.line, g.name+"Out", what)
-		call(m.line, g.name, what)
+		g := b.method(t, m)
+		call(m, g.name)
 		if g.streams() {
-			call(m.line, g.name+"Stream", what)
-		}
-		reply := " is what " + g.name + " replies."
-		if g.streams() {
-			reply = " is one reply of " + g.name + "."
+			call(m, g.name+"Stream")
 		}
 		b.pkg.methods = append(b.pkg.methods, g)
-		b.pkg.types = append(b.pkg.types,
-			&goType{name: g.in, doc: []string{g.in + " is what " + g.name + " takes."}, fields: b.fields(m.in)},
-			&goType{name: g.out, doc: []string{g.out + reply}, fields: b.fields(m.out)})
 	}
+}
+
+// method makes a method and adds the types of its input and output.
+func (b *builder) method(t *tree, m *method) *goMethod {
+	name := goName(m.name)
+	g := &goMethod{name: name, wire: m.name, readOnly: m.readOnly, more: m.more}
+	g.doc = goDoc(name, "calls "+t.name+"."+m.name+".", m.doc)
+	g.in = b.claim(m.line, name+"In", "method "+m.name)
+	g.out = b.claim(m.line, name+"Out", "method "+m.name)
+	reply := " is what " + name + " replies."
+	if g.streams() {
+		reply = " is one reply of " + name + "."
+	}
+	b.pkg.types = append(b.pkg.types,
+		&goType{name: g.in, doc: []string{g.in + " is what " + name + " takes."}, fields: b.fields(m.in)},
+		&goType{name: g.out, doc: []string{g.out + reply}, fields: b.fields(m.out)})
+	return g
 }
 
 // goType writes a type in Go. What may be null is a pointer; as a field of a struct, a nil slice or map and an empty enum

@@ -52,7 +52,8 @@ func (*InconsistentEnvironmentError) VarlinkError() string {
 	return Interface + ".InconsistentEnvironment"
 }
 
-// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+// Errors makes the errors that the interface declares, by their full names on the wire: for clients that decode and
+// servers that translate. It must not be changed.
 var Errors = map[string]func() varlink.Error{
 	Interface + ".InconsistentEnvironment": func() varlink.Error { return new(InconsistentEnvironmentError) },
 }

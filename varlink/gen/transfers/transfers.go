@@ -461,7 +461,8 @@ func (e *FailedError) Error() string { return cmp.Or(e.Message, e.VarlinkError()
 // VarlinkError is the error's full name.
 func (*FailedError) VarlinkError() string { return Interface + ".Failed" }
 
-// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+// Errors makes the errors that the interface declares, by their full names on the wire: for clients that decode and
+// servers that translate. It must not be changed.
 var Errors = map[string]func() varlink.Error{
 	Interface + ".ImageNotFound":          func() varlink.Error { return new(ImageNotFoundError) },
 	Interface + ".AmbiguousName":          func() varlink.Error { return new(AmbiguousNameError) },

@@ -250,7 +250,8 @@ func (e *TooBigError) Error() string { return cmp.Or(e.Message, e.VarlinkError()
 // VarlinkError is the error's full name.
 func (*TooBigError) VarlinkError() string { return Interface + ".TooBig" }
 
-// Errors makes the errors that the interface declares, by their full names on the wire, for clients that decode and servers that translate. It is not to be changed.
+// Errors makes the errors that the interface declares, by their full names on the wire: for clients that decode and
+// servers that translate. It must not be changed.
 var Errors = map[string]func() varlink.Error{
 	Interface + ".OutOfPaint": func() varlink.Error { return new(OutOfPaintError) },
 	Interface + ".TooBig":     func() varlink.Error { return new(TooBigError) },
