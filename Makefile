@@ -1,0 +1,84 @@
+# imaged: make help says what there is to make.
+
+GO       ?= go
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+VERSION  ?= 0.1.0
+COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+FUZZTIME ?= 10s
+
+# The libraries need these tags, and cgo: without it they cannot run builds, nor anything rootless.
+TAGS     := containers_image_openpgp,exclude_graphdriver_btrfs
+MODULE   := github.com/imaged-project/imaged
+LDFLAGS  := -X $(MODULE)/service.Version=$(VERSION) -X $(MODULE)/service.Commit=$(COMMIT)
+COMMANDS := imaged imagectl varlinkgen
+TOOL     := $(GO) tool -modfile=tests/tools/go.mod
+
+export CGO_ENABLED := 1
+# The commit is linked in above; asking git would fail in a tree that belongs to somebody else.
+export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+# Other programs to test with: a Debian trixie that `make trixie` unpacks, and what was built here.
+export IMAGED_TEST_TRIXIE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaged/trixie
+export IMAGED_TEST_BIN    ?= $(CURDIR)/bin
+
+.DEFAULT_GOAL := build
+.PHONY: help build static demo test trixie lint generate check-generated bench fuzz install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/imaged, bin/imagectl and bin/varlinkgen
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ $(COMMANDS:%=./cmd/%)
+
+static: ## the same, stripped and linked statically
+	$(GO) build -tags=$(TAGS),netgo,osusergo -ldflags '$(LDFLAGS) -s -w -linkmode external -extldflags -static' -o bin/ $(COMMANDS:%=./cmd/%)
+
+demo: build ## pull an image from a registry on this machine, and look at it
+	@$(GO) run ./tests/demo -bin bin
+
+test: build ## all tests, under the race detector
+	@tests/preflight
+	$(GO) test -race -timeout 20m ./...
+
+trixie: ## unpack the Debian trixie that some tests run programs of (needs root and debootstrap)
+	tests/make-trixie "$(IMAGED_TEST_TRIXIE)"
+
+lint: ## formatting and static analysis
+	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files -co --exclude-standard '*.go' ':!varlink/gen' 2>/dev/null || find . -name '*.go' -not -path './varlink/gen/*')); \
+	if [ -n "$$unformatted" ]; then printf 'not formatted as gofumpt does:\n%s\n' "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck -checks all ./...
+	$(TOOL) errcheck -exclude tests/tools/errcheck.txt ./...
+	$(TOOL) go-errorlint ./...
+	$(TOOL) revive -config tests/tools/revive.toml -exclude ./varlink/gen/... ./...
+	@unused=$$($(TOOL) deadcode -test ./...); \
+	if [ -n "$$unused" ]; then printf 'reached by no command and no test:\n%s\n' "$$unused"; exit 1; fi
+
+generate: ## write varlink/gen anew from idl/
+	$(GO) generate ./varlink/gen
+
+check-generated: ## fail if varlink/gen is not what idl/ makes it
+	@old=$$(mktemp -d) && trap 'rm -rf "$$old"' EXIT && cp -a varlink/gen "$$old/gen" && $(GO) generate ./varlink/gen && \
+	if ! diff -ru "$$old/gen" varlink/gen; then echo 'varlink/gen was stale; it is written anew: commit it'; exit 1; fi
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	tests/fuzz $(FUZZTIME)
+
+install: build ## binaries, units, completions and man pages into DESTDIR and PREFIX
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/lib/systemd/user' \
+		'$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' \
+		'$(DESTDIR)$(PREFIX)/share/zsh/site-functions' '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	install -m 0755 $(COMMANDS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin/'
+	for scope in system user; do for unit in cmd/imaged/systemd/$$scope/*; do \
+		sed 's|/usr/bin/imaged|$(PREFIX)/bin/imaged|' "$$unit" > "$(DESTDIR)$(PREFIX)/lib/systemd/$$scope/$${unit##*/}" || exit 1; \
+	done; done
+	bin/imagectl man '$(DESTDIR)$(PREFIX)/share/man/man1'
+	bin/imagectl completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/imagectl'
+	bin/imagectl completion zsh > '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_imagectl'
+	bin/imagectl completion fish > '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/imagectl.fish'
+
+clean: ## what make build left
+	rm -rf bin
