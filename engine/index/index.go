@@ -63,8 +63,8 @@ func Places(store storage.Store) ([]Place, error) {
 
 // Index is a view of a store. It is safe for concurrent use.
 type Index struct {
-	places  []Place
-	settle  func() // waits for whoever is writing records
+	places []Place
+	settle func() // waits for whoever is writing records
 
 	mu         sync.Mutex // guards what follows; held while files are read, by one caller for all
 	current    *Snapshot  // nil: none yet, or out of date
