@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imaged-project/imaged/varlink"
+	"github.com/imaged-project/imaged/varlink/gen/jobs"
+)
+
+func newAttachCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "attach JOB", Short: "Watch a job and get its result",
+		Long: `Watch a job as its starter does: its newest progress, its last lines, and then its result, which is printed as
+its own command prints it. ^C leaves the job. It goes on if it was detached or another client watches it, and is cancelled otherwise.`,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
+	}
+	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
+		return a.withSession(ctx, func(s *session) error { return a.runAttach(ctx, s, args[0]) })
+	})
+	return cmd
+}
+
+func (a *app) runAttach(ctx context.Context, s *session, job string) error {
+	w := work{
+		doing: "watching", did: "done", subject: "job " + job,
+		left: fmt.Sprintf("left job %s: it goes on if it was detached or another client watches it, and is cancelled otherwise", job),
+	}
+	last, err := a.follow(ctx, s, jobs.Interface+".Attach", jobs.AttachIn{Job: job}, w, nil)
+	if err != nil {
+		return err
+	}
+	var out jobs.AttachOut
+	if err := varlink.Unmarshal(last.Parameters, &out); err != nil {
+		return fmt.Errorf("reply: %w", err)
+	}
+	switch {
+	case a.json:
+		return a.printJSON(out)
+	case len(out.IDs) == 0 && len(out.Result) > 0:
+		return a.printJSON(out.Result)
+	}
+	for _, id := range out.IDs {
+		if err := a.println(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imaged-project/imaged/varlink"
+	"github.com/imaged-project/imaged/varlink/gen/transfers"
+)
+
+// pullOptions are the flags of pull, as podman has them.
+type pullOptions struct {
+	allTags, detach, quiet   bool
+	policy                   string
+	retries                  int64
+	retryDelay, stallTimeout time.Duration
+	platform                 platformFlags
+	registry                 registryFlags
+	changed                  func(flag string) bool
+}
+
+func newPullCommand(a *app) *cobra.Command {
+	o := &pullOptions{}
+	cmd := &cobra.Command{
+		Use: "pull REFERENCE...", Short: "Pull images from a registry",
+		Long: `Pull images into the store. The id of each is printed, one a line.
+
+^C hangs up, which cancels the pull unless another client watches the same job: two equal
+pulls by one user are one job. With --detach the pull goes on without imagectl; then the
+id of the job is printed, and imagectl attach JOB shows it again.`,
+		Example: `  imagectl pull alpine
+  imagectl pull --platform linux/arm64 docker.io/library/alpine:3.20
+  imagectl pull --tls-verify=false localhost:5000/sample:latest
+  echo "$PASSWORD" | imagectl pull --creds user --password-stdin registry.example.com/app`,
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&o.allTags, "all-tags", "a", false, "pull every tag of the repository")
+	flags.StringVar(&o.policy, "policy", "always", "when to pull: always, missing, newer or never")
+	flags.Int64Var(&o.retries, "retry", 3, "how often to try again after a failure that may pass")
+	flags.DurationVar(&o.retryDelay, "retry-delay", time.Second, "time before the first retry; doubled each time")
+	flags.DurationVar(&o.stallTimeout, "stall-timeout", time.Minute, "time without a single byte that ends an attempt")
+	flags.BoolVar(&o.detach, "detach", false, "let the daemon go on alone, and print the job's id")
+	flags.BoolVarP(&o.quiet, "quiet", "q", false, "no talk and no progress on standard error")
+	o.platform.add(flags, "pull the image for")
+	o.registry.add(flags)
+	o.changed = flags.Changed
+	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
+		a.quiet = a.quiet || o.quiet
+		in, err := o.parameters(a)
+		if err != nil {
+			return err
+		}
+		return a.withSession(ctx, func(s *session) error { return a.runPull(ctx, s, args, in) })
+	})
+	return cmd
+}
+
+// parameters makes the call's parameters, the reference aside. What no flag says is left to the daemon.
+func (o *pullOptions) parameters(a *app) (transfers.PullIn, error) {
+	in := transfers.PullIn{}
+	if o.changed("policy") {
+		switch policy := transfers.PullPolicy(o.policy); policy {
+		case transfers.PullPolicyAlways, transfers.PullPolicyMissing, transfers.PullPolicyNewer, transfers.PullPolicyNever:
+			in.Policy = policy
+		default:
+			return in, usagef("choose always, missing, newer or never", "--policy %s is unknown", o.policy)
+		}
+	}
+	if o.allTags {
+		in.AllTags = &o.allTags
+	}
+	if o.detach {
+		in.Detach = &o.detach
+	}
+	if o.changed("retry") {
+		in.Retries = &o.retries
+	}
+	if o.changed("retry-delay") {
+		in.RetryDelaySeconds = new(o.retryDelay.Seconds())
+	}
+	if o.changed("stall-timeout") {
+		in.StallTimeoutSeconds = new(o.stallTimeout.Seconds())
+	}
+	platform, err := o.platform.parse()
+	if err != nil {
+		return in, err
+	}
+	if platform != nil {
+		in.Platform = &transfers.Platform{OS: platform.os, Architecture: platform.architecture, Variant: platform.variant}
+	}
+	if o.changed("tls-verify") {
+		in.TLSVerify = &o.registry.tlsVerify
+	}
+	in.Credentials, err = o.registry.credentials(a.streams)
+	return in, err
+}
+
+// runPull pulls one reference after the other. A failure does not keep the others from being pulled.
+func (a *app) runPull(ctx context.Context, s *session, references []string, in transfers.PullIn) error {
+	if in.Detach != nil {
+		return a.runDetached(ctx, s, references, in)
+	}
+	var errs []error
+	for _, reference := range references {
+		in.Reference = reference
+		err := a.pull(ctx, s, in)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil || errors.Is(err, varlink.ErrClosed) {
+			break
+		}
+	}
+	return all(errs)
+}
+
+func (a *app) pull(ctx context.Context, s *session, in transfers.PullIn) error {
+	w := pullWork(in.Reference)
+	last, err := a.follow(ctx, s, transfers.Interface+".Pull", in, w, nil)
+	if err != nil {
+		return err
+	}
+	var out transfers.PullOut
+	if err := varlink.Unmarshal(last.Parameters, &out); err != nil {
+		return fmt.Errorf("reply: %w", err)
+	}
+	if a.json {
+		return a.printJSON(out)
+	}
+	for _, id := range out.IDs {
+		if err := a.println(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runDetached starts the pulls and leaves each once its job is known. Leaving closes the connection, so that
+// each has its own.
+func (a *app) runDetached(ctx context.Context, s *session, references []string, in transfers.PullIn) error {
+	if s.private != nil {
+		return usagef("start imaged first, or pull without --detach", "--detach needs a daemon that outlives this command, and none is running")
+	}
+	var errs []error
+	for i, reference := range references {
+		in.Reference = reference
+		start := func(s *session) error { return a.detach(ctx, s, in) }
+		var err error
+		if i == 0 {
+			err = start(s)
+		} else {
+			err = a.withSession(ctx, start)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return all(errs)
+}
+
+func (a *app) detach(ctx context.Context, s *session, in transfers.PullIn) error {
+	id := ""
+	w := pullWork(in.Reference)
+	report := discard{}
+	_, err := watch(s.client.Stream(ctx, transfers.Interface+".Pull", in), report, func(job string) bool {
+		id = job
+		return false
+	})
+	switch {
+	case ended(ctx, err):
+		return interrupted(w.left)
+	case err != nil:
+		return err
+	case a.json:
+		return a.printJSON(transfers.PullOut{Job: &id})
+	}
+	return a.println(id)
+}
+
+func pullWork(reference string) work {
+	return work{
+		doing: "pulling", did: "pulled", subject: reference,
+		left: fmt.Sprintf("pull of %s cancelled: hung up; it goes on only if another client watches the same job", reference),
+	}
+}
