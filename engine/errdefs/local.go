@@ -82,7 +82,7 @@ func (e *ImageInUse) Error() string {
 		strconv.Quote(e.Name), len(e.Containers), list(e.Containers))
 }
 
-// ReadOnlyImage says that the image lies in an additional, read-only store.
+// ReadOnlyImage says that the image lies in a store that cannot be written, such as an additional one.
 type ReadOnlyImage struct {
 	// Name is the name as it was given.
 	Name string
@@ -92,8 +92,11 @@ type ReadOnlyImage struct {
 
 // Error implements error.
 func (e *ReadOnlyImage) Error() string {
-	return fmt.Sprintf("image %s: it lies in an additional, read-only store; change it where that store is writable",
-		strconv.Quote(e.Name))
+	reason := "it lies in an additional, read-only store"
+	if e.Err != nil {
+		reason = e.Err.Error()
+	}
+	return fmt.Sprintf("image %s: it cannot be changed: %s; change it where its store is writable", strconv.Quote(e.Name), reason)
 }
 
 // Unwrap returns the cause.
