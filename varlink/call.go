@@ -17,8 +17,7 @@ import (
 type Call struct {
 	conn *serverConn
 	envelope
-	found  *served
-	method Method
+	target *target
 	ctx    callContext
 	cancel context.CancelCauseFunc
 
@@ -77,7 +76,7 @@ func (c *Call) Peer() Peer { return c.conn.peer }
 func (c *Call) ReadOnlySocket() bool { return c.conn.readOnly }
 
 // MethodIsReadOnly says whether the method is marked as ReadOnly.
-func (c *Call) MethodIsReadOnly() bool { return c.method.ReadOnly }
+func (c *Call) MethodIsReadOnly() bool { return c.target.ReadOnly }
 
 // Decode puts the parameters, which have been checked against the interface description, into a structure. An error is
 // an *InvalidParameterError: the structure does not fit the description.
@@ -192,22 +191,21 @@ func (c *Call) run() {
 
 // check is everything that must hold before the handler runs.
 func (c *Call) check() error {
-	if c.conn.readOnly && !c.method.ReadOnly {
+	if c.conn.readOnly && !c.target.ReadOnly {
 		return &PermissionDeniedError{}
 	}
-	if authorize := c.conn.server.Authorize; authorize != nil && c.found.Name != ServiceInterface {
+	if authorize := c.conn.server.Authorize; authorize != nil && !c.target.service {
 		if err := authorize(&c.ctx, c); err != nil {
 			return err
 		}
 	}
-	if c.method.Handle == nil {
+	if c.target.Handle == nil {
 		return &MethodNotImplementedError{Method: c.Method()}
 	}
-	if c.method.More == MoreRequired && !c.more {
+	if c.target.More == MoreRequired && !c.more {
 		return &ExpectedMoreError{}
 	}
-	_, short := splitMethod(c.Method())
-	if invalid := c.found.methods[short].validate(c.parameters, len(c.files)); invalid != nil {
+	if invalid := c.target.in.validate(c.parameters, len(c.files)); invalid != nil {
 		return invalid
 	}
 	return nil
@@ -222,7 +220,7 @@ func (c *Call) invoke() (err error) {
 			err = &PanicError{Value: v, Stack: stack}
 		}
 	}()
-	return c.method.Handle(&c.ctx, c)
+	return c.target.Handle(&c.ctx, c)
 }
 
 // conclude sends the reply for what the handler returned.

@@ -199,6 +199,7 @@ func (c *Client) exchange(ctx context.Context, method, mode string, in any, rece
 		return &LimitError{Limit: "MaxMessageSize", Value: int64(c.wire.limits.message)}
 	}
 	defer c.interruptible(ctx)()
+	c.wire.single = mode != "more"
 	if err := c.wire.write(m.Bytes(), files, 0); err != nil {
 		return c.broken(ctx, wireError{err})
 	}

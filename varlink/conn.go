@@ -60,6 +60,7 @@ func (c *serverConn) serve() {
 	defer c.server.dismiss(c)
 	defer c.wire.release()
 	defer c.wire.close()
+	defer c.watch.stop()
 	for c.setReading(true) {
 		message, files, err := c.wire.readMessage()
 		c.setReading(false)

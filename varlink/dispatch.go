@@ -3,6 +3,7 @@ package varlink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	upstream "github.com/varlink/go/varlink"
@@ -68,28 +69,35 @@ func (r *routed) Read(context.Context, []byte) (int, error) { return 0, ErrClose
 
 func (r *routed) ReadBytes(context.Context, byte) ([]byte, error) { return nil, ErrClosed }
 
-// route finds the interface and the method of a call.
+// target is where a method's calls go.
+type target struct {
+	in *schema
+	Method
+	service bool // of org.varlink.service
+}
+
+// route finds the target of a call.
 func (c *Call) route() error {
-	interfaceName, short := splitMethod(c.Method())
+	if c.target = c.conn.server.targets[c.Method()]; c.target != nil {
+		return nil
+	}
+	interfaceName := interfaceOf(c.Method())
 	if interfaceName == "" {
 		return &InvalidParameterError{Parameter: "method"}
 	}
-	found, err := c.conn.server.find(&c.ctx, interfaceName, c.Method())
+	found, err := c.conn.server.find(interfaceName, c.Method())
 	switch {
 	case err != nil:
 		return err
 	case found == nil:
 		return &InterfaceNotFoundError{Interface: interfaceName}
-	case found.methods[short] == nil:
-		return &MethodNotFoundError{Method: c.Method()}
 	}
-	c.found, c.method = found, found.Methods[short]
-	return nil
+	return &MethodNotFoundError{Method: c.Method()}
 }
 
 // find asks varlink/go's dispatch for the interface; it is given the name alone, so that neither the size nor the spelling
 // of the parameters matters to it. org.varlink.service, which it would answer itself, is ours.
-func (s *Server) find(ctx context.Context, interfaceName, method string) (*served, error) {
+func (s *Server) find(interfaceName, method string) (*served, error) {
 	if interfaceName == ServiceInterface {
 		return s.interfaces[ServiceInterface], nil
 	}
@@ -99,12 +107,26 @@ func (s *Server) find(ctx context.Context, interfaceName, method string) (*serve
 	m.Write(quoted(method))
 	m.WriteString(`,"parameters":{}}`)
 	r := &routed{}
-	err := s.router.HandleMessage(ctx, r, m.Bytes())
+	err := s.router.HandleMessage(s.base, r, m.Bytes())
 	return r.found, err
 }
 
-// splitMethod splits a full name at its last dot.
-func splitMethod(method string) (interfaceName, short string) {
-	i := max(0, strings.LastIndexByte(method, '.'))
-	return method[:i], strings.TrimPrefix(method[i:], ".")
+// addTargets routes the interface's methods once and for all, since a dispatch costs as much as a short call.
+func (s *Server) addTargets(i *served) error {
+	for short := range i.methods {
+		name := i.Name + "." + short
+		found, err := s.find(i.Name, name)
+		if err != nil || found != i {
+			return fmt.Errorf("varlink: %s: dispatch: %w", name, errors.Join(err, &MethodNotFoundError{Method: name}))
+		}
+		s.targets[name] = i.target(short)
+	}
+	return nil
 }
+
+func (i *served) target(short string) *target {
+	return &target{in: i.methods[short], Method: i.Methods[short], service: i.Name == ServiceInterface}
+}
+
+// interfaceOf is a method's full name up to its last dot, "" if there is none.
+func interfaceOf(method string) string { return method[:max(0, strings.LastIndexByte(method, '.'))] }

@@ -73,6 +73,7 @@ type Server struct {
 	once       sync.Once
 	router     *upstream.Service
 	interfaces map[string]*served
+	targets    map[string]*target // by full method name
 	initErr    error
 
 	base   context.Context // ends, with ErrServerClosed, when the server closes
@@ -102,6 +103,7 @@ func (s *Server) init() error {
 		s.conns = make(map[*serverConn]struct{})
 		s.perUID = make(map[uint32]int)
 		s.interfaces = make(map[string]*served)
+		s.targets = make(map[string]*target)
 		s.idle.cond.L = &s.mu
 		if s.router, s.initErr = upstream.NewService("", "", "", ""); s.initErr == nil {
 			s.initErr = s.register(s.serviceInterface())
@@ -142,7 +144,7 @@ func (s *Server) register(i Interface) error {
 		}
 	}
 	s.interfaces[i.Name] = entry
-	return nil
+	return s.addTargets(entry)
 }
 
 // interfaceNames is the sorted list for GetInfo.

@@ -18,8 +18,6 @@ const (
 	readBuffer = 4096
 	// keepBuffer is the size above which an empty buffer is given to the garbage collector.
 	keepBuffer = 64 << 10
-	// kernelDescriptors is the most that Linux passes in one sendmsg.
-	kernelDescriptors = 253
 )
 
 // buffers holds read buffers of readBuffer bytes.
@@ -46,18 +44,24 @@ type wire struct {
 	start, end, scanned int
 	// files belong to the message that begins at start.
 	files []int
+	oob   []byte // for control messages; nil before the first
 
-	readErr         error
-	readFunc        func(fd uintptr) bool
-	stalling        bool
-	setReadDeadline func(time.Time) error // the connection's own, or one that a closing server overrides
-	out, outRights  []byte
-	outWritten      int
-	outErr          error
-	outWait         bool
-	writeFunc       func(fd uintptr) bool
-	closeOnce       sync.Once
-	closeErr        error
+	single   bool // no more than one message can be waiting
+	stalling bool // the deadline of a message that has begun is set
+	// setReadDeadline is the connection's, or one that a closing server overrides.
+	setReadDeadline func(time.Time) error
+	readFunc        func(fd uintptr) bool // tryRead
+	readErr         error                 // its result
+
+	writeFunc  func(fd uintptr) bool // tryWrite
+	out        []byte                // its message
+	outRights  []byte                // its descriptors
+	outWritten int                   // its result
+	outErr     error                 // its result
+	outWait    bool                  // whether it may wait
+
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // newWire takes over conn.
@@ -127,38 +131,66 @@ func (w *wire) fill() error {
 			return err
 		}
 	}
-	w.readErr = nil
 	if err := w.raw.Read(w.readFunc); err != nil {
 		return err
+	}
+	if w.readErr == io.EOF && w.end > w.start {
+		return io.ErrUnexpectedEOF
 	}
 	return w.readErr
 }
 
-// tryRead is fill's attempt on the descriptor; false waits until there is something to read. It looks first, since a
-// read could not tell which of several messages the descriptors came with.
+// tryRead is fill's attempt on the descriptor; false waits until there is something to read. Where several messages may be
+// waiting it looks first, since a read could not tell which of them the descriptors came with.
 func (w *wire) tryRead(fd uintptr) bool {
 	w.makeRoom()
 	room := w.buf[w.end:min(len(w.buf), w.end+w.limits.message)]
-	n, _, flags, err := recvmsg(int(fd), room, nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if w.single {
+		w.readErr = w.takeWithFiles(int(fd), room)
+		return w.readable(w.readErr)
+	}
+	n, withFiles, err := peek(int(fd), room)
 	switch {
-	case err == unix.EAGAIN:
-		if w.start == w.end {
-			w.freeBuffer()
-		}
-		return false
-	case err != nil:
-		w.readErr = os.NewSyscallError("recvmsg", err)
-	case n == 0:
-		w.readErr = io.EOF
-		if w.start != w.end {
-			w.readErr = io.ErrUnexpectedEOF
-		}
-	case flags&unix.MSG_CTRUNC != 0:
-		w.readErr = w.takeWithFiles(int(fd), room[:n])
+	case err != nil || n == 0:
+		w.readErr = readError(n, err)
+	case withFiles:
+		w.readErr = w.takeWithFiles(int(fd), toNUL(room[:n]))
 	default:
 		w.readErr = w.take(int(fd), room[:w.pipelineLimit(room[:n])])
 	}
-	return true
+	return w.readable(w.readErr)
+}
+
+// readable is false for an error that says that there is nothing to read yet. Then an empty buffer is not kept.
+func (w *wire) readable(err error) bool {
+	if !errors.Is(err, unix.EAGAIN) {
+		return true
+	}
+	if w.start == w.end {
+		w.freeBuffer()
+	}
+	return false
+}
+
+// readError is the error of a system call that read n bytes.
+func readError(n int, err error) error {
+	switch {
+	case err == unix.EAGAIN:
+		return unix.EAGAIN
+	case err != nil:
+		return os.NewSyscallError("recvmsg", err)
+	case n == 0:
+		return io.EOF
+	}
+	return nil
+}
+
+// toNUL is the part of the waiting bytes that belongs to their first message.
+func toNUL(waiting []byte) []byte {
+	if i := bytes.IndexByte(waiting, 0); i >= 0 {
+		return waiting[:i+1]
+	}
+	return waiting
 }
 
 // pipelineLimit is how much of the waiting bytes to take so that no more than the allowed number of messages wait in
@@ -176,32 +208,29 @@ func (w *wire) pipelineLimit(waiting []byte) int {
 
 // take reads bytes that were seen to have no descriptors.
 func (w *wire) take(fd int, into []byte) error {
-	n, _, _, err := recvmsg(fd, into, nil, unix.MSG_DONTWAIT)
-	if err != nil {
-		return os.NewSyscallError("recvmsg", err)
-	}
-	w.end += n
-	return nil
+	n, err := unix.Read(fd, into)
+	w.end += max(n, 0)
+	return readError(n, err)
 }
 
-// takeWithFiles reads no further than the end of the first message among the bytes that were seen, so that the
-// descriptors that come with them are that message's.
-func (w *wire) takeWithFiles(fd int, seen []byte) error {
-	if i := bytes.IndexByte(seen, 0); i >= 0 {
-		seen = seen[:i+1]
+// takeWithFiles reads bytes of one message, and the descriptors that come with them.
+func (w *wire) takeWithFiles(fd int, into []byte) error {
+	if w.oob == nil {
+		w.oob = make([]byte, rightsSize)
 	}
-	oob := make([]byte, unix.CmsgSpace(4*kernelDescriptors))
-	n, oobn, flags, err := recvmsg(fd, seen, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("recvmsg", err)
+	n, oobn, truncated, err := receive(fd, into, w.oob)
+	if n == 0 || err != nil {
+		return readError(n, err)
 	}
 	w.end += n
-	files, err := parseRights(oob[:oobn])
-	w.files = append(w.files, files...)
-	if err != nil {
-		return err
+	if oobn > 0 {
+		files, err := parseRights(w.oob[:oobn])
+		w.files = append(w.files, files...)
+		if err != nil {
+			return err
+		}
 	}
-	if len(w.files) > w.limits.descriptors || flags&unix.MSG_CTRUNC != 0 {
+	if len(w.files) > w.limits.descriptors || truncated {
 		return &LimitError{Limit: "MaxDescriptors", Value: int64(w.limits.descriptors)}
 	}
 	return nil
@@ -279,7 +308,7 @@ func (w *wire) write(message []byte, files []*os.File, timeout time.Duration) er
 // tryWrite is write's attempt on the descriptor; false waits until the socket takes more.
 func (w *wire) tryWrite(fd uintptr) bool {
 	for w.outWritten < len(w.out) {
-		n, err := unix.SendmsgN(int(fd), w.out[w.outWritten:], w.outRights, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, err := send(int(fd), w.out[w.outWritten:], w.outRights)
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
@@ -293,67 +322,4 @@ func (w *wire) tryWrite(fd uintptr) bool {
 		}
 	}
 	return true
-}
-
-// recvmsg is unix.Recvmsg without EINTR and without the sender's address.
-func recvmsg(fd int, p, oob []byte, flags int) (n, oobn, recvflags int, err error) {
-	for {
-		n, oobn, recvflags, _, err = unix.Recvmsg(fd, p, oob, flags)
-		if err != unix.EINTR {
-			return max(n, 0), oobn, recvflags, err
-		}
-	}
-}
-
-// rights is the control message for files, nil for none. The files must stay open until it is sent.
-func rights(files []*os.File) []byte {
-	if len(files) == 0 {
-		return nil
-	}
-	fds := make([]int, len(files))
-	for i, f := range files {
-		fds[i] = int(f.Fd())
-	}
-	return unix.UnixRights(fds...)
-}
-
-// parseRights returns the descriptors of a received control message, those found before an error included.
-func parseRights(oob []byte) ([]int, error) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil, os.NewSyscallError("recvmsg", err)
-	}
-	var files []int
-	for i := range messages {
-		if messages[i].Header.Level != unix.SOL_SOCKET || messages[i].Header.Type != unix.SCM_RIGHTS {
-			continue
-		}
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			return files, os.NewSyscallError("recvmsg", err)
-		}
-		files = append(files, fds...)
-	}
-	return files, nil
-}
-
-// closeFiles closes descriptors that nobody took; negative ones were taken.
-func closeFiles(files []int) {
-	for _, fd := range files {
-		if fd >= 0 {
-			_ = unix.Close(fd) // received, never used: there is nothing to lose
-		}
-	}
-}
-
-// hungUp says whether the peer has closed both directions or the connection is broken.
-func hungUp(fd uintptr) bool {
-	fds := []unix.PollFd{{Fd: int32(fd)}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
-}
-
-// isHangup says whether err, of a write, means that the peer has gone.
-func isHangup(err error) bool {
-	return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET)
 }

@@ -1,0 +1,3 @@
+package varlink_test
+
+func activated() bool { return false }
