@@ -53,7 +53,7 @@ func (e *Engine) Untag(ctx context.Context, name string, tags []string) error {
 
 // normalizeAll completes references that an image is to get or to lose.
 func normalizeAll[N interface{ String() string }](tags []string, normalize func(string) (N, error)) ([]string, error) {
-	if err := checkLimit("tags", len(tags), maxTags); err != nil {
+	if err := checkLimit(LimitImageTags, len(tags), maxTags); err != nil {
 		return nil, err
 	}
 	full := make([]string, 0, len(tags))
