@@ -38,8 +38,9 @@ With --json each image is one reply of the interface, which holds its configurat
 // inspection is what a template of inspect sees: the interface's fields, and podman's names for some of them.
 type inspection struct {
 	images.Inspection
-	Id          string // as podman spells it
-	Os          string // as podman spells it
+	//lint:ignore ST1003 podman's templates spell it so
+	Id          string
+	Os          string
 	RepoTags    []string
 	RepoDigests []string
 	Raw         string

@@ -55,6 +55,11 @@ func TestScripts(t *testing.T) {
 			env.Values["server"] = server
 			env.Setenv("IMAGED_ADDRESS", server.address)
 			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir)
+			program, err := exec.LookPath("imagectl")
+			if err != nil {
+				return err
+			}
+			env.Setenv("BIN", filepath.Dir(program))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
