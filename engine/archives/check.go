@@ -1,0 +1,164 @@
+package archives
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/imaged-project/imaged/engine/archives/spool"
+	"github.com/imaged-project/imaged/engine/errdefs"
+)
+
+// ratioFrom is how long a layer may become whatever its length.
+const ratioFrom = 1 << 30
+
+// Check reads a layer to its end and holds what it unpacks to against the limits. It returns its length when
+// decompressed. A layer that is no tar is errdefs.InvalidArchive.
+func Check(ctx context.Context, r io.Reader, l Limits) (int64, error) {
+	l.Defaults()
+	in := &counter{r: r, ctx: ctx}
+	body, _, err := spool.Decompress(in)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	out := &bounded{counter: counter{r: body, ctx: ctx}, in: in, limits: l}
+	if err := walk(tar.NewReader(out), out, l); err != nil {
+		return 0, err
+	}
+	_, err = io.Copy(io.Discard, out) // what follows the archive's end mark
+	return out.n, err
+}
+
+// walk reads a layer's entries.
+func walk(archive *tar.Reader, out *bounded, l Limits) error {
+	sum := int64(0)
+	for n := int64(1); ; n++ {
+		header, err := archive.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case out.err != nil:
+			return out.err
+		case err != nil:
+			return &errdefs.InvalidArchive{Reason: "a layer is no tar archive, or cut off: " + err.Error(), Err: err}
+		case n > l.LayerEntries:
+			return &errdefs.LimitExceeded{Limit: LimitLayerEntries, Value: l.LayerEntries}
+		}
+		// A sparse file is as long as it says, however little there is of it.
+		if header.Size > l.LayerBytes-sum {
+			return &errdefs.LimitExceeded{Limit: LimitLayerBytes, Value: l.LayerBytes}
+		}
+		sum += header.Size
+	}
+}
+
+// counter counts what is read, until its context ends.
+type counter struct {
+	r   io.Reader
+	ctx context.Context // of the one call that it serves
+	n   int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, &errdefs.Cancelled{Err: context.Cause(c.ctx)}
+	}
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// bounded is a decompressed layer. It keeps its error: the tar reader may put another one in its place.
+type bounded struct {
+	counter
+	in     *counter
+	limits Limits
+	err    error
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.counter.Read(p)
+	switch {
+	case b.n > b.limits.LayerBytes:
+		err = &errdefs.LimitExceeded{Limit: LimitLayerBytes, Value: b.limits.LayerBytes}
+	case b.n > ratioFrom && b.n/b.limits.Ratio > b.in.n:
+		err = &errdefs.LimitExceeded{Limit: LimitRatio, Value: b.limits.Ratio}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
+}
+
+// unpackedSize tells how long a layer of a docker-archive is when decompressed.
+func unpackedSize(ctx context.Context, r *io.SectionReader, l Limits) (int64, error) {
+	head := make([]byte, 6)
+	n, err := r.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	if spool.Sniff(head[:n]) == spool.None {
+		return r.Size(), nil
+	}
+	return Check(ctx, r, l)
+}
+
+// checked is a layer that is checked while it is read. Whoever reads it learns of what is wrong before its end.
+type checked struct {
+	r      io.Reader
+	closer io.Closer
+	feed   *io.PipeWriter
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	err    error // of the check, once done
+	ended  bool  // the check was waited for
+}
+
+func newChecked(ctx context.Context, r io.Reader, closer io.Closer, l Limits) *checked {
+	ctx, stop := context.WithCancel(ctx)
+	out, feed := io.Pipe()
+	c := &checked{r: r, closer: closer, feed: feed, stop: stop}
+	c.done.Go(func() {
+		_, c.err = Check(ctx, out, l)
+		out.CloseWithError(c.err) // nil: later writes fail, but there are none
+	})
+	return c
+}
+
+// Read reads on, and lets the check read the same.
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if n > 0 {
+		if _, e := c.feed.Write(p[:n]); e != nil {
+			return 0, c.end(e)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return n, c.end(io.EOF)
+	}
+	return n, err
+}
+
+// end waits for the check and returns its error, or the given one.
+func (c *checked) end(err error) error {
+	if !c.ended {
+		c.feed.Close()
+		c.done.Wait()
+		c.ended = true
+	}
+	if c.err != nil {
+		return c.err
+	}
+	return err
+}
+
+// Close ends the check and frees the layer.
+func (c *checked) Close() error {
+	c.stop()
+	c.feed.CloseWithError(context.Canceled)
+	c.done.Wait()
+	return c.closer.Close()
+}
