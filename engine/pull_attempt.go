@@ -57,7 +57,9 @@ func (a *attempt) failure(err error) error {
 	case cause != nil:
 		err = cause
 	case first != nil:
-		err = first
+		err = a.explain(a.ctx, first)
+	default:
+		err = a.explain(a.ctx, err)
 	}
 	return a.e.classify(err, a.origin)
 }
@@ -187,4 +189,3 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		w.rest = rest
 	}
 }
-

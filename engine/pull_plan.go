@@ -303,4 +303,3 @@ func listPlatforms(list manifest.List) []string {
 	slices.Sort(all)
 	return all
 }
-

@@ -10,7 +10,7 @@ import (
 
 // quietAfterAnswer is how long a call of the library may do nothing after an answer of the registry came before we
 // suspect that it sleeps because the answer was 429: it does so for up to five minutes and tells nobody.
-const quietAfterAnswer = time.Second
+const quietAfterAnswer = 500 * time.Millisecond
 
 // stalledError ends an attempt in which no byte came for too long.
 type stalledError struct{ timeout time.Duration }

@@ -284,7 +284,7 @@ func TestUnequalPullsOfOneImageBothSucceed(t *testing.T) {
 func TestLeavingCancelsAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	stall := make(chan struct{})
-	defer close(stall)
+	t.Cleanup(func() { close(stall) })
 	for name, fault := range map[string]registrytest.Fault{
 		"while resolving":   {Stall: stall},
 		"while downloading": {Stall: stall, After: 1 << 10},
@@ -326,7 +326,7 @@ func TestLeavingCancelsAndLeavesNothing(t *testing.T) {
 func TestCancelWhileUnpackingLeavesNothing(t *testing.T) {
 	t.Parallel()
 	stall := make(chan struct{})
-	defer close(stall)
+	t.Cleanup(func() { close(stall) })
 	reg := registrytest.New(t, registrytest.Options{})
 	reg.PushImage(t, "app:1", registrytest.ImageOptions{Layers: 3, LayerSize: 64 << 10})
 	reg.Misbehave(registrytest.Rule{Method: "GET", Path: "/blobs/", Skip: 3, Fault: registrytest.Fault{Stall: stall, After: 1 << 10}})

@@ -77,14 +77,20 @@ func statusError(err error, o origin) error {
 	if e, ok := errors.AsType[docker.UnexpectedHTTPStatusError](err); ok {
 		return registryError(e.StatusCode, err, o)
 	}
-	if e, ok := errors.AsType[errcode.Error](err); ok {
-		return registryError(codeStatus(e.Code), err, o)
+	if e, ok := errors.AsType[codedError](err); ok {
+		return registryError(codeStatus(e.ErrorCode()), err, o)
 	}
 	if m := statusText.FindStringSubmatch(err.Error()); m != nil {
 		status, _ := strconv.Atoi(m[1]) // three digits
 		return registryError(status, err, o)
 	}
 	return nil
+}
+
+// codedError is an error that a registry sent: errcode.Error, or errcode.ErrorCode if it is only a code.
+type codedError interface {
+	error
+	errcode.ErrorCoder
 }
 
 // codeStatus returns the status that a code of the distribution specification stands for; 500 for one that says

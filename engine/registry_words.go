@@ -50,6 +50,9 @@ func words(err error) string {
 	if e, ok := errors.AsType[errcode.Error](err); ok {
 		return clean(errcodeWords(e))
 	}
+	if code, ok := errors.AsType[errcode.ErrorCode](err); ok {
+		return clean(code.Message())
+	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return clean(e.Err.Error())
 	}
