@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tempPrefix begins the names of our private folders for big temporary files.
-const tempPrefix = "imaged-"
+// tempPrefix begins the names of our private folders for big temporary files. Everything of this user's that is called
+// so is removed at start: it must be a name that nobody else would think of.
+const tempPrefix = "imaged-private-temporary-"
 
 // tempDir is a private folder that goes when the engine goes. It is locked as long as its process lives, so that the
 // next engine can tell a folder in use from one that a killed process left behind.
