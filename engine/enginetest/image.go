@@ -23,6 +23,8 @@ type Image struct {
 	Names []string
 	// Layers are the texts of the file "file" in each layer, base first. Images whose lists begin alike share layers.
 	Layers []string
+	// Tars are more layers on top: tar files, uncompressed, taken as they are.
+	Tars [][]byte
 	// Config is how a container is run from it.
 	Config imgspec.ImageConfig
 	// Created is when it was made. Zero: Epoch.
@@ -36,7 +38,7 @@ type Image struct {
 // AddImage puts an image into a store, as a pull does, and returns its id.
 func AddImage(t testing.TB, store storage.Store, img Image) string {
 	t.Helper()
-	if img.Layers == nil {
+	if img.Layers == nil && img.Tars == nil {
 		img.Layers = []string{""}
 	}
 	if img.Created.IsZero() {
@@ -49,8 +51,15 @@ func AddImage(t testing.TB, store storage.Store, img Image) string {
 	config.RootFS.Type = "layers"
 	manifest := imgspec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest}
 	top := ""
+	tars := make([][]byte, 0, len(img.Layers)+len(img.Tars))
 	for _, text := range img.Layers {
-		data := layerTar(t, text)
+		tars = append(tars, layerTar(t, text))
+	}
+	for i, data := range append(tars, img.Tars...) {
+		text := "a tar"
+		if i < len(img.Layers) {
+			text = img.Layers[i]
+		}
 		diffID := digest.FromBytes(data)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
 		config.History = append(config.History, imgspec.History{Created: &img.Created, CreatedBy: "add " + text})
@@ -66,12 +75,12 @@ func AddImage(t testing.TB, store storage.Store, img Image) string {
 	manifest.Config = imgspec.Descriptor{
 		MediaType: imgspec.MediaTypeImageConfig, Digest: digest.FromBytes(configData), Size: int64(len(configData)),
 	}
-	return createImage(t, store, manifest.Config.Digest.Encoded(), img.Names, top, marshal(t, manifest), map[string][]byte{
+	return createImage(t, store, img.Created, manifest.Config.Digest.Encoded(), img.Names, top, marshal(t, manifest), map[string][]byte{
 		manifest.Config.Digest.String(): configData,
 	})
 }
 
-// AddList puts a manifest list into a store, with the given images (by id) as instances, and returns its id.
+// AddList puts a manifest list into a store, with the given images (by id) as instances, made now, and returns its id.
 func AddList(t testing.TB, store storage.Store, names []string, ids ...string) string {
 	t.Helper()
 	list := imgspec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageIndex}
@@ -94,7 +103,7 @@ func AddList(t testing.TB, store storage.Store, names []string, ids ...string) s
 		})
 	}
 	data := marshal(t, list)
-	return createImage(t, store, digest.FromBytes(data).Encoded(), names, "", data, nil)
+	return createImage(t, store, time.Now(), digest.FromBytes(data).Encoded(), names, "", data, nil)
 }
 
 // AddContainer makes a container of an image and returns its id.
@@ -107,10 +116,12 @@ func AddContainer(t testing.TB, store storage.Store, image string) string {
 	return c.ID
 }
 
-func createImage(t testing.TB, store storage.Store, id string, names []string, top string, manifest []byte, more map[string][]byte) string {
+func createImage(
+	t testing.TB, store storage.Store, created time.Time, id string, names []string, top string, manifest []byte, more map[string][]byte,
+) string {
 	t.Helper()
 	d := digest.FromBytes(manifest)
-	opts := &storage.ImageOptions{Digest: d}
+	opts := &storage.ImageOptions{Digest: d, CreationDate: created}
 	for _, key := range []string{storage.ImageDigestBigDataKey, storage.ImageDigestManifestBigDataNamePrefix + "-" + d.String()} {
 		opts.BigData = append(opts.BigData, storage.ImageBigDataOption{Key: key, Data: manifest, Digest: d})
 	}

@@ -1,0 +1,37 @@
+package direct
+
+import (
+	"errors"
+	"io"
+)
+
+// Meter is told how the reading of an image goes on. Its methods are called from several goroutines.
+type Meter interface {
+	// Prepare says that the library copies a layer to a temporary file first, which may take long.
+	Prepare(digest string)
+	// Start says that a blob is being read, from its first byte on.
+	Start(digest string)
+	// Read counts n more bytes of it.
+	Read(digest string, n int64)
+	// Fail says that a blob could not be read to its end.
+	Fail(digest string, err error)
+}
+
+// meteredReader tells a meter what is read.
+type meteredReader struct {
+	io.ReadCloser
+	meter  Meter
+	digest string
+}
+
+// Read reads on.
+func (r *meteredReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if n > 0 {
+		r.meter.Read(r.digest, int64(n))
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.meter.Fail(r.digest, err)
+	}
+	return n, err
+}
