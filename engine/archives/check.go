@@ -32,8 +32,11 @@ func Check(ctx context.Context, r io.Reader, l Limits) (int64, error) {
 	return out.n, err
 }
 
+// entries is a tar reader.
+type entries interface{ Next() (*tar.Header, error) }
+
 // walk reads a layer's entries.
-func walk(archive *tar.Reader, out *bounded, l Limits) error {
+func walk(archive entries, out *bounded, l Limits) error {
 	sum := int64(0)
 	for n := int64(1); ; n++ {
 		header, err := archive.Next()
@@ -43,7 +46,7 @@ func walk(archive *tar.Reader, out *bounded, l Limits) error {
 		case out.err != nil:
 			return out.err
 		case err != nil:
-			return &errdefs.InvalidArchive{Reason: "a layer is no tar archive, or cut off: " + err.Error(), Err: err}
+			return &errdefs.InvalidArchive{Reason: "a file system in it is no tar archive, or cut off: " + err.Error(), Err: err}
 		case n > l.LayerEntries:
 			return &errdefs.LimitExceeded{Limit: LimitLayerEntries, Value: l.LayerEntries}
 		}

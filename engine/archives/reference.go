@@ -28,6 +28,8 @@ func transportOf(a *Archive) transport {
 		return "dir"
 	case OCIDir:
 		return "oci"
+	case RootFS:
+		return "tarball"
 	}
 	return "oci-archive"
 }

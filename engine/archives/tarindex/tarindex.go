@@ -21,13 +21,13 @@ const LimitEntries = "archive.entries"
 // maxHops is how many symbolic links may lead to a file.
 const maxHops = 8
 
-// Index tells where the files of an archive lie. It never changes once it is made, and is safe for concurrent use.
+// Index tells where the files of an archive lie. It never changes once it is made, and is safe for
+// concurrent use.
 type Index struct {
-	r      io.ReaderAt
-	files  map[string]place
-	links  map[string]string // target of each symbolic link, as it stands in the archive
-	twice  map[string]bool   // names of several entries
-	closed bool              // the archive has its end mark
+	r     io.ReaderAt
+	files map[string]place
+	links map[string]string // target of each symbolic link, as it stands in the archive
+	twice map[string]bool   // names of several entries
 }
 
 type place struct{ offset, size int64 }
@@ -44,7 +44,7 @@ func Read(ctx context.Context, r io.ReaderAt, size, entries int64) (*Index, erro
 		case ctx.Err() != nil:
 			return nil, &errdefs.Cancelled{Err: context.Cause(ctx)}
 		case errors.Is(err, io.EOF):
-			return x, x.finish(section)
+			return x, nil
 		case err != nil:
 			return nil, broken(err)
 		case n >= entries:
@@ -66,22 +66,6 @@ func broken(err error) error {
 		return &errdefs.InvalidArchive{Reason: "it is no tar archive, or cut off: " + err.Error(), Err: err}
 	}
 	return fmt.Errorf("tar archive: %w", err)
-}
-
-// finish looks whether the archive ended with its mark, a block of zeros, or was just over.
-func (x *Index) finish(section *io.SectionReader) error {
-	end, err := section.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return err
-	}
-	block := make([]byte, 512)
-	if end >= 512 {
-		if _, err := x.r.ReadAt(block, end-512); err != nil {
-			return err
-		}
-		x.closed = !slices.ContainsFunc(block, func(b byte) bool { return b != 0 })
-	}
-	return nil
 }
 
 // add takes an entry in.
@@ -137,10 +121,6 @@ func cleanName(name string) (string, error) {
 func invalid(format string, args ...any) error {
 	return &errdefs.InvalidArchive{Reason: fmt.Sprintf(format, args...)}
 }
-
-// Closed tells whether the archive ends with the mark that every tar archive should end with. One that does not may
-// be cut off between two entries.
-func (x *Index) Closed() bool { return x.closed }
 
 // Links tells whether the archive has symbolic links, and names one.
 func (x *Index) Links() (string, bool) {
