@@ -84,7 +84,7 @@ type errorReply struct {
 	Parameters json.RawMessage `json:"parameters"`
 }
 
-// printError tells an error on standard error: for programs (--json) as the reply it came in, for people as text.
+// printError tells an error on standard error: for programs as the reply it came in, for people as text.
 func (a *app) printError(err error) {
 	if several, ok := errors.AsType[*failures](err); ok {
 		for _, one := range several.errs {
@@ -96,12 +96,18 @@ func (a *app) printError(err error) {
 		return
 	}
 	name, parameters, isReply := remote(err)
-	if a.json && isReply {
+	if isReply && a.errorsAsJSON() {
 		// Nothing can be done about an error that cannot be printed.
 		_ = writeJSON(a.streams.Err, errorReply{name, parameters}, false)
 		return
 	}
 	say(a.streams.Err, "imagectl: %s\n", escapeLines(errorText(err, name, parameters)))
+}
+
+// errorsAsJSON tells whether programs read standard error: with --json, or because they want the frames of progress.
+func (a *app) errorsAsJSON() bool {
+	mode, err := a.progressMode()
+	return a.json || err == nil && mode == progressRaw
 }
 
 // errorText is the error's own message; the daemon's hold what, why and what next.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -20,6 +21,7 @@ import (
 //	misbehave NAME PATH STATUS          answers requests for a part of a path with an error
 //	stall NAME PATH                     holds such answers until release
 //	release
+//	requested NAME PATH                 waits until a request for such a path came
 //	downloads NAME MAX                  fails if a blob was downloaded more often
 //	daemon                              starts imaged by socket activation; $IMAGED_ADDRESS names it
 //	stopdaemon                          ends it by SIGTERM
@@ -33,6 +35,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"misbehave":  command(3, cmdMisbehave),
 	"stall":      command(2, cmdStall),
 	"release":    command(0, func(_ *testscript.TestScript, w *world, _ []string) error { w.release(); return nil }),
+	"requested":  command(2, cmdRequested),
 	"downloads":  command(2, cmdDownloads),
 	"daemon":     command(0, cmdDaemon),
 	"stopdaemon": command(0, cmdStopDaemon),
@@ -101,6 +104,17 @@ func cmdStall(_ *testscript.TestScript, w *world, args []string) error {
 	stall := make(chan struct{})
 	w.stalled = append(w.stalled, stall)
 	w.registries[args[0]].Misbehave(registrytest.Rule{Path: args[1], Fault: registrytest.Fault{Stall: stall, After: 1}})
+	return nil
+}
+
+func cmdRequested(ts *testscript.TestScript, w *world, args []string) error {
+	for deadline := time.Now().Add(patience); w.registries[args[0]].Count("", args[1]) == 0; {
+		if time.Now().After(deadline) {
+			ts.Fatalf("no request for %s", args[1])
+		}
+		// The registry's record cannot be waited for.
+		time.Sleep(5 * time.Millisecond)
+	}
 	return nil
 }
 
