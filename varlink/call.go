@@ -155,11 +155,16 @@ func (c *Call) send(name string, out any, continues bool) error {
 	if most := c.conn.wire.limits.message; b.Len()-1 > most {
 		return &LimitError{Limit: "MaxMessageSize", Value: int64(most)}
 	}
-	return c.write(b.Bytes(), files, !continues)
+	if err := c.write(b.Bytes(), files); err != nil {
+		return err
+	}
+	c.replied = !continues
+	c.last = c.replied && c.upgrade && name == "" // what follows is not for us
+	return nil
 }
 
 // write writes a message. The caller holds c.mu.
-func (c *Call) write(message []byte, files []*os.File, final bool) error {
+func (c *Call) write(message []byte, files []*os.File) error {
 	if err := c.conn.wire.write(message, files, c.conn.server.writeTimeout()); err != nil {
 		c.last = true
 		if isHangup(err) {
@@ -169,10 +174,6 @@ func (c *Call) write(message []byte, files []*os.File, final bool) error {
 		c.cancel(err)
 		c.conn.logEnd(err)
 		return err
-	}
-	c.replied = final
-	if final && c.upgrade {
-		c.last = true
 	}
 	return nil
 }
