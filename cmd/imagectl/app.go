@@ -29,7 +29,11 @@ $XDG_RUNTIME_DIR/imaged/imaged.sock for others) it starts one for itself, for on
 --root, --runroot, --storage-driver and --tmpdir are for that one.
 
 Results go to standard output, everything else to standard error. --json prints the
-interface's reply, and the daemon's errors as the replies they are.`
+interface's reply, and the daemon's errors as the replies they are. Progress is bars on a
+terminal and a line every 10 seconds elsewhere; --progress=rawjson writes the reply frames
+to standard error, one a line. NO_COLOR in the environment keeps colours away.
+
+imagectl help exit-codes tells the codes it ends with.`
 
 // Main runs imagectl with the arguments after its name, and gives its exit code. It may be called many times, but not
 // at once: it listens to the signals of the process.
