@@ -34,7 +34,8 @@ static: ## the same, stripped and linked statically
 	$(GO) build -tags=$(TAGS),netgo,osusergo -ldflags '$(LDFLAGS) -s -w -linkmode external -extldflags -static' -o bin/ $(COMMANDS:%=./cmd/%)
 
 demo: build ## pull an image from a registry on this machine, and look at it
-	@$(GO) run ./tests/demo -bin bin
+	@$(GO) build -o bin/demo ./tests/demo
+	@bin/demo -bin bin
 
 test: build ## all tests, under the race detector
 	@tests/preflight

@@ -22,8 +22,8 @@ func newPacer(rate int64) *pacer {
 	return &pacer{rate: rate}
 }
 
-// portion is how many bytes are let through at once: a twentieth of a second's.
-func (p *pacer) portion() int { return int(max(1, p.rate/20)) }
+// portion is how many bytes are let through at once: a hundredth of a second's.
+func (p *pacer) portion() int { return int(max(1, p.rate/100)) }
 
 // wait takes n bytes' worth of time, which it shares with other callers.
 func (p *pacer) wait(ctx context.Context, n int) error {
