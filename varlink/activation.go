@@ -46,7 +46,7 @@ func ActivationSockets(opts ...ActivationOption) ([]ActivationSocket, error) {
 		opt(&o)
 	}
 	count, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	if err != nil || count > maxActivation {
+	if err != nil || count < 0 || count > maxActivation {
 		_ = os.Setenv("LISTEN_FDS", "0") // cannot fail for such a name and value
 	}
 	if o.anyProcess {

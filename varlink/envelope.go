@@ -2,6 +2,7 @@ package varlink
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -106,7 +107,7 @@ func eachMember(message []byte, f func(name string, value []byte) error) error {
 	for d.PeekKind() == jsontext.KindString {
 		name, err := d.ReadValue()
 		if err != nil {
-			return fmt.Errorf("%w: %w", errMalformed, err)
+			return badJSON(err)
 		}
 		member, err := memberName(name)
 		if err != nil {
@@ -114,7 +115,7 @@ func eachMember(message []byte, f func(name string, value []byte) error) error {
 		}
 		value, err := d.ReadValue()
 		if err != nil {
-			return fmt.Errorf("%w: %w", errMalformed, err)
+			return badJSON(err)
 		}
 		end := d.InputOffset()
 		if err := f(member, message[end-int64(len(value)):end]); err != nil {
@@ -122,12 +123,21 @@ func eachMember(message []byte, f func(name string, value []byte) error) error {
 		}
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return badJSON(err)
 	}
 	if _, err := d.ReadToken(); err != io.EOF {
 		return fmt.Errorf("%w: more than one JSON value", errMalformed)
 	}
 	return nil
+}
+
+// badJSON tells where the JSON is wrong. It leaves out the names that jsontext quotes, since the error may reach a log, and
+// what a client sent must not.
+func badJSON(err error) error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("%w: not JSON, at byte %d", errMalformed, syntax.ByteOffset)
+	}
+	return fmt.Errorf("%w: not JSON", errMalformed)
 }
 
 // memberName is unquote without an allocation for the names that messages have.
@@ -151,7 +161,7 @@ func unquote(value []byte) (string, error) {
 	}
 	s, err := jsontext.AppendUnquote(nil, value)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", errMalformed, err)
+		return "", badJSON(err)
 	}
 	return string(s), nil
 }
@@ -183,5 +193,5 @@ func foreign(name string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: unknown member %q", errMalformed, name)
+	return fmt.Errorf("%w: unknown member", errMalformed)
 }

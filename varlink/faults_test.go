@@ -39,8 +39,7 @@ func TestFault01MessageWithoutEndIsBounded(t *testing.T) {
 	}
 }
 
-func TestFault02VanishedClientIsNoticed(t *testing.T) {
-	t.Parallel()
+func TestFault02VanishedClientIsNoticed(t *testing.T) { // not parallel: it measures
 	started, ended := make(chan struct{}), make(chan error, 1)
 	p := connect(t, newServer(t, func(ctx context.Context, _ *varlink.Call) error {
 		close(started)
