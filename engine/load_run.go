@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/imaged-project/imaged/engine/archives"
+	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/jobs"
+	"github.com/imaged-project/imaged/engine/progress"
+)
+
+// uploadBlob is what the tracker calls an upload that has to be written down before it can be read.
+const uploadBlob = "upload"
+
+// loader is the work of a load's job.
+type loader struct {
+	e    *Engine
+	in   *input
+	name string // complete; empty: none
+}
+
+// run loads. It is the Run of the job.
+func (l *loader) run(ctx context.Context, r *jobs.Reporter) (result any, err error) {
+	defer func() {
+		if e := l.in.close(); e != nil && err == nil {
+			l.e.log.WithError(e).Warn("load: closing what was read")
+		}
+	}()
+	archive, err := l.e.openArchive(ctx, r, l.in)
+	if err != nil {
+		return nil, l.e.archiveError(ctx, r, err)
+	}
+	result, err = l.load(ctx, r, archive)
+	return result, l.e.archiveError(ctx, r, errors.Join(err, archive.Close()))
+}
+
+func (l *loader) load(ctx context.Context, r *jobs.Reporter, archive *archives.Archive) (any, error) {
+	images := archive.Images()
+	if l.name != "" && len(images) > 1 {
+		return nil, &errdefs.InvalidParameter{Parameter: "name", Reason: fmt.Sprintf("the archive holds %d images; a name can be given to a single one only", len(images))}
+	}
+	s := &storing{e: l.e, reporter: r}
+	var result LoadResult
+	for _, img := range images {
+		to := slices.Clone(img.Names())
+		if l.name != "" && !slices.Contains(to, l.name) {
+			to = append(to, l.name)
+		}
+		s.add(img, to)
+		result.IDs = append(result.IDs, img.ID())
+		if len(to) == 0 {
+			to = []string{"sha256:" + img.ID()}
+		}
+		result.Names = append(result.Names, to...)
+	}
+	return result, s.run(ctx)
+}
+
+// openArchive opens the archive that an upload or a path is.
+func (e *Engine) openArchive(ctx context.Context, r *jobs.Reporter, in *input) (*archives.Archive, error) {
+	o := e.archiveOptions(r)
+	if in.path != "" {
+		return openPath(ctx, in.path, o)
+	}
+	stop := closeOnCancel(ctx, in)
+	defer stop()
+	return archives.Open(ctx, reading(in), o)
+}
+
+// openPath opens the archive at a path of the host. What is wrong with the path itself is the caller's.
+func openPath(ctx context.Context, path string, o archives.Options) (*archives.Archive, error) {
+	archive, err := archives.OpenPath(ctx, path, o)
+	if pathError(err) {
+		return nil, &errdefs.InvalidParameter{Parameter: "path", Reason: clean(err.Error())}
+	}
+	return archive, err
+}
+
+// pathError tells whether a path cannot be opened because of what it is.
+func pathError(err error) bool {
+	if errdefs.Known(err) {
+		return false
+	}
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
+}
+
+// reading returns what the input reads from, so that a regular file shows as one.
+func reading(in *input) io.Reader { return in.ReadCloser }
+
+// closeOnCancel makes a read of an input return when the context ends, where nothing else does: files are polled.
+func closeOnCancel(ctx context.Context, in *input) (stop func() bool) {
+	if _, ok := in.ReadCloser.(interface{ Fd() uintptr }); ok || in.ReadCloser == nil {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(ctx, func() { _ = in.ReadCloser.Close() }) // its reader gets the error
+}
+
+// archiveOptions returns how archives are opened. What has to be written down first counts as a blob.
+func (e *Engine) archiveOptions(r *jobs.Reporter) archives.Options {
+	started := false
+	return archives.Options{
+		TmpDir: e.tmp.path, Limits: e.archiveLimits(), Platform: e.systemContext(),
+		Progress: func(n int64) {
+			tracker := r.Progress()
+			if !started {
+				started = true
+				tracker.Add(progress.Blob{Digest: uploadBlob, Kind: progress.Other})
+				tracker.SetPhase(progress.Transferring)
+				tracker.Start(uploadBlob)
+			}
+			tracker.Transferred(uploadBlob, n)
+		},
+	}
+}
+
+// archiveLimits returns the limits of archives.
+func (e *Engine) archiveLimits() archives.Limits {
+	p := e.pullLimits
+	l := archives.Limits{Bytes: p.ArchiveBytes, Entries: p.ArchiveEntries, DocumentBytes: min(p.ManifestBytes, p.ConfigBytes), Layers: p.Layers}
+	l.Defaults()
+	return l
+}
+
+// archiveError turns an error of reading an archive into one of errdefs.
+func (e *Engine) archiveError(ctx context.Context, r *jobs.Reporter, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &errdefs.Cancelled{Job: r.Job(), Err: context.Cause(ctx)}
+	case errdefs.Known(err):
+		return errdefs.Find(err)
+	}
+	return e.localError("read archive", quiet{err})
+}
