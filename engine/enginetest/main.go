@@ -5,8 +5,10 @@
 package enginetest
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,20 +44,29 @@ func suppress() error {
 	if strings.Contains(os.Getenv("GORACE"), option) {
 		return nil
 	}
-	f, err := os.CreateTemp("", "race-suppressions-")
+	path, err := writeSuppression()
 	if err != nil {
 		return err
 	}
-	if _, err := f.WriteString(suppression); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	env := append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" "+option+f.Name())
+	env := append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" "+option+path)
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	return syscall.Exec(self, os.Args, env)
+}
+
+// writeSuppression writes the file of suppressions. It stays for programs that the tests start, under one name for each
+// user so that there is only one.
+func writeSuppression() (string, error) {
+	f, err := os.CreateTemp("", "race-suppressions-")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(suppression)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return "", err
+	}
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("imaged-race-suppressions-%d", os.Getuid()))
+	return path, os.Rename(f.Name(), path)
 }

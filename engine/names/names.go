@@ -116,6 +116,9 @@ func SameRepository(name string, full reference.Named) bool {
 
 // parse reads a reference without completing it.
 func parse(text string) (reference.Named, error) {
+	if isHex(text) && len(text) == idLength {
+		return nil, &errdefs.InvalidReference{Reference: text, Reason: "it is an image id"}
+	}
 	ref, err := reference.Parse(text)
 	if err != nil {
 		return nil, invalid(text, err)

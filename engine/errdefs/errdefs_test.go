@@ -1,0 +1,82 @@
+package errdefs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/imaged-project/imaged/engine/errdefs"
+)
+
+var cause = errors.New("the cause")
+
+// all has one value of each type.
+var all = []error{
+	&errdefs.ImageNotFound{Name: "n", Err: cause},
+	&errdefs.AmbiguousName{Name: "n", Candidates: []string{"a", "b"}},
+	&errdefs.InvalidReference{Reference: "r", Reason: "w", Err: cause},
+	&errdefs.ImageInUse{Name: "n", Containers: []string{"c"}},
+	&errdefs.ReadOnlyImage{Name: "n", Err: cause},
+	&errdefs.ReferenceNotFound{Reference: "r", Registry: "g", Err: cause},
+	&errdefs.AuthenticationRequired{Registry: "g", Reason: "w", Err: cause},
+	&errdefs.AccessDenied{Registry: "g", Reason: "w", Err: cause},
+	&errdefs.RegistryUnreachable{Registry: "g", Reason: "w", Err: cause},
+	&errdefs.RateLimited{Registry: "g", RetryAfter: new(int64(7)), Err: cause},
+	&errdefs.PolicyRejected{Reference: "r", Reason: "w", Err: cause},
+	&errdefs.InvalidArchive{Reason: "w", Err: cause},
+	&errdefs.StorageFull{Path: "/p", Reason: "w", Err: cause},
+	&errdefs.StoreBusy{Reason: "w", Err: cause},
+	&errdefs.Cancelled{Job: "j", Err: cause},
+	&errdefs.LimitExceeded{Limit: "l", Value: 3},
+	&errdefs.JobNotFound{Job: "j"},
+	&errdefs.InvalidParameter{Parameter: "p", Reason: "w"},
+	&errdefs.PermissionDenied{Reason: "w", Err: cause},
+	&errdefs.Failed{Reason: "w", Err: cause},
+}
+
+func TestNameAndCause(t *testing.T) {
+	t.Parallel()
+	for _, err := range all {
+		want := reflect.TypeOf(err).Elem().Name()
+		if got := errdefs.Name(fmt.Errorf("wrapped: %w", err)); got != want {
+			t.Errorf("Name(%T) = %s, want %s", err, got, want)
+		}
+		if !errdefs.Known(err) {
+			t.Errorf("%T is not known", err)
+		}
+		if reflect.ValueOf(err).Elem().FieldByName("Err").IsValid() != errors.Is(err, cause) {
+			t.Errorf("%T does not unwrap to its cause", err)
+		}
+	}
+	if got := errdefs.Name(nil); got != "" {
+		t.Errorf("Name(nil) = %q", got)
+	}
+	if err := context.Canceled; errdefs.Name(err) != "Failed" || errdefs.Known(err) {
+		t.Error("a foreign error is taken for one of ours")
+	}
+}
+
+// A message says what failed, why, and what to do next.
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	for _, err := range all {
+		text := err.Error()
+		if !strings.Contains(text, "; ") || strings.Contains(text, "%!") || strings.ContainsAny(text, "\n\r") {
+			t.Errorf("%T: %q", err, text)
+		}
+	}
+	many := &errdefs.ImageInUse{Name: "n\n", Names: []string{"1", "2", "3", "4", "5", "6", "7"}}
+	if text := many.Error(); !strings.Contains(text, "and 2 more") || strings.Contains(text, "\n") {
+		t.Errorf("message = %q", text)
+	}
+	tried := &errdefs.ReferenceNotFound{Reference: "r", Registry: "g", Attempts: []errdefs.Attempt{{Endpoint: "m1", Error: "X", Reason: "y"}, {Endpoint: "m2"}}}
+	if text := tried.Error(); !strings.Contains(text, "m1 (X: y)") {
+		t.Errorf("message = %q", text)
+	}
+	if got := (&errdefs.Failed{Err: cause}).Cause(); got != "the cause" {
+		t.Errorf("Cause = %q", got)
+	}
+}
