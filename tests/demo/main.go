@@ -111,7 +111,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	d.say("imaged runs; it was given its socket as systemd gives it")
 	err = errors.Join(d.show(ctx), daemon.stop())
 	if err != nil {
-		if log := daemon.log(); log != "" {
+		if log := daemon.log(); log != "" && ctx.Err() == nil {
 			fmt.Fprintf(d.stderr, "The daemon's log:\n%s", log)
 		}
 		return err
