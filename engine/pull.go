@@ -130,7 +130,9 @@ func (o *PullOptions) fill() error {
 			return &errdefs.InvalidParameter{Parameter: "credentials", Reason: "give a user name and its password, or an identity token"}
 		}
 	}
-	o.Retries, o.RetryDelay, o.StallTimeout = orDefault(o.Retries, defaultRetries), orDefault(o.RetryDelay, defaultRetryDelay), orDefault(o.StallTimeout, defaultStallTimeout)
+	o.Retries = valueOr(o.Retries, defaultRetries)
+	o.RetryDelay = valueOr(o.RetryDelay, defaultRetryDelay)
+	o.StallTimeout = valueOr(o.StallTimeout, defaultStallTimeout)
 	switch {
 	case *o.Retries < 0 || *o.Retries > maxRetries:
 		return &errdefs.InvalidParameter{Parameter: "retries", Reason: fmt.Sprintf("%d is not between 0 and %d", *o.Retries, maxRetries)}
@@ -142,7 +144,8 @@ func (o *PullOptions) fill() error {
 	return nil
 }
 
-func orDefault[T any](p *T, value T) *T {
+// valueOr returns a copy of what was given, or else of the default.
+func valueOr[T any](p *T, value T) *T {
 	if p == nil {
 		return &value
 	}

@@ -14,6 +14,7 @@ import (
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
 
+	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/progress"
 )
 
@@ -27,6 +28,7 @@ type attempt struct {
 	sys    *types.SystemContext
 	origin origin
 	guard  *stallGuard
+	local  bool // from a path on this host: there is no registry to blame
 
 	mu    sync.Mutex // guards first
 	first error      // first error of a transfer: the library's own later ones tell less
@@ -84,16 +86,28 @@ func (a *attempt) pull(ref types.ImageReference, named reference.Named, local *l
 		return err
 	})
 	if err != nil {
-		return "", err
+		return "", a.blame(err)
 	}
 	plan, err := a.makePlan(a.ctx, source)
 	if err != nil {
-		return "", errors.Join(err, source.Close())
+		return "", errors.Join(a.blame(err), source.Close())
 	}
 	if local.same(plan) {
 		return local.id, source.Close()
 	}
 	return a.copy(openedReference{ref, &countingSource{source, a, plan}}, plan, named)
+}
+
+// blame makes an error of reading from this host an archive's, unless it is known to be another.
+func (a *attempt) blame(err error) error {
+	if !a.local {
+		return err
+	}
+	known := a.e.classify(err, a.origin)
+	if _, ok := errors.AsType[*errdefs.Failed](known); ok {
+		return damaged("archive", err)
+	}
+	return known
 }
 
 // copy copies the planned image into the store. It closes the source.

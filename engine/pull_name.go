@@ -91,6 +91,14 @@ func (s *pullSource) dropTag() {
 	s.name = name + "@" + digest
 }
 
+// localName is what to look for in the store.
+func (s *pullSource) localName() string {
+	if s.full {
+		return reference.TagNameOnly(s.named).String()
+	}
+	return s.name
+}
+
 // check holds the options against the reference.
 func (s *pullSource) check(o *PullOptions) error {
 	switch {

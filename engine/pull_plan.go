@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -249,40 +248,29 @@ func (p *pullPlan) readConfig() error {
 
 // wanted returns the platform that is asked for.
 func (a *attempt) wanted() names.Platform {
-	p := names.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
-	if asked := a.options.Platform; asked != nil {
-		p.Variant = asked.Variant
-		if asked.OS != "" {
-			p.OS = asked.OS
-		}
-		if asked.Architecture != "" {
-			p.Architecture = asked.Architecture
-		}
+	if a.options.Platform != nil {
+		return a.options.Platform.WithHost()
 	}
-	return p
+	return names.Platform{}.WithHost()
 }
 
-// checkPlatform refuses an image for another platform. One that does not say what it is for is taken.
+// checkPlatform refuses an image for another platform. From a path, any will do unless one was asked for.
 func (a *attempt) checkPlatform(plan *pullPlan) error {
-	has, wanted := plan.platform, a.wanted()
-	if differs(has.OS, wanted.OS) || differs(has.Architecture, wanted.Architecture) || differs(has.Variant, wanted.Variant) {
-		return a.noPlatform([]string{platformText(has)})
+	if a.local && a.options.Platform == nil || suits(a.wanted(), plan.platform) {
+		return nil
 	}
-	return nil
+	return a.noPlatform([]string{plan.platform.String()})
 }
-
-func differs(has, wanted string) bool { return has != "" && wanted != "" && has != wanted }
 
 func (a *attempt) noPlatform(there []string) error {
-	reason := fmt.Sprintf("not for platform %s; there is %s", platformText(a.wanted()), strings.Join(there, ", "))
+	reason := fmt.Sprintf("not for platform %s; there is %s", a.wanted(), strings.Join(there, ", "))
 	if len(there) == 0 {
-		reason = fmt.Sprintf("not for platform %s, nor any other", platformText(a.wanted()))
+		reason = fmt.Sprintf("not for platform %s, nor any other", a.wanted())
+	}
+	if a.local {
+		return &errdefs.InvalidArchive{Reason: clean(reason)}
 	}
 	return &errdefs.ReferenceNotFound{Reference: a.origin.reference, Registry: a.origin.registry, Reason: clean(reason)}
-}
-
-func platformText(p names.Platform) string {
-	return strings.TrimRight(strings.Join([]string{p.OS, p.Architecture, p.Variant}, "/"), "/")
 }
 
 // listPlatforms returns the platforms of a list, without those that stand for no image.
@@ -293,10 +281,7 @@ func listPlatforms(list manifest.List) []string {
 		if err != nil || instance.ReadOnly.Platform == nil {
 			continue
 		}
-		p := names.Platform{
-			OS: instance.ReadOnly.Platform.OS, Architecture: instance.ReadOnly.Platform.Architecture, Variant: instance.ReadOnly.Platform.Variant,
-		}
-		if text := platformText(p); text != "unknown/unknown" && !slices.Contains(all, text) {
+		if text := names.FromSpec(*instance.ReadOnly.Platform).String(); text != "unknown/unknown" && !slices.Contains(all, text) {
 			all = append(all, text)
 		}
 	}

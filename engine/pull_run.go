@@ -57,7 +57,7 @@ func (p *puller) pull(ctx context.Context) (PullResult, error) {
 	if p.source.transport != transportRegistry {
 		return p.pullPath(ctx)
 	}
-	local, err := p.findLocal()
+	local, err := p.findLocal(ctx)
 	if err != nil {
 		return PullResult{}, err
 	}

@@ -99,16 +99,25 @@ func (b *countingBody) Read(p []byte) (int, error) {
 	case b.offset > b.most:
 		err = &errdefs.InvalidArchive{Reason: fmt.Sprintf("blob %s is longer than the %d bytes that the manifest says", b.name, b.size)}
 	case errors.Is(err, io.EOF) && b.offset < b.size:
-		err = &transferError{fmt.Errorf("blob %s, %d of %d bytes: %w", b.name, b.offset, b.size, errTruncated)}
+		err = b.broken(errTruncated)
 	case errors.Is(err, io.EOF):
 		tracker.SetState(b.name, progress.BlobUnpacking)
 		return n, io.EOF
 	case err != nil:
-		err = &transferError{fmt.Errorf("blob %s, %d of %d bytes: %w", b.name, b.offset, b.size, err)}
+		err = b.broken(err)
 	}
 	if err != nil {
 		tracker.SetState(b.name, progress.BlobFailed)
 		err = b.attempt.remember(err)
 	}
 	return n, err
+}
+
+// broken makes an error of reading on.
+func (b *countingBody) broken(err error) error {
+	err = fmt.Errorf("blob %s, %d of %d bytes: %w", b.name, b.offset, b.size, err)
+	if b.attempt.local {
+		return b.attempt.blame(err)
+	}
+	return &transferError{err}
 }

@@ -19,12 +19,17 @@ func (e *stalledError) Error() string { return fmt.Sprintf("no byte came for %s"
 
 // stallGuard ends an attempt when nothing comes from the other side any more.
 type stallGuard struct {
-	timeout time.Duration
+	timeout time.Duration           // zero: never
 	end     context.CancelCauseFunc // of the attempt
 }
 
 // timer returns a running timer that ends the attempt. Whoever sees a sign of life resets it to g.timeout.
 func (g *stallGuard) timer() *time.Timer {
+	if g.timeout == 0 {
+		timer := time.NewTimer(0)
+		timer.Stop()
+		return timer
+	}
 	return time.AfterFunc(g.timeout, func() { g.end(&transferError{&stalledError{g.timeout}}) })
 }
 

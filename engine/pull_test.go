@@ -102,7 +102,7 @@ func (p puller) idle(t testing.TB) {
 func (p puller) wantNothing(t testing.TB) {
 	t.Helper()
 	p.idle(t)
-	store := enginetest.Store(t, p.dirs)
+	store := p.Store()
 	images, err := store.Images()
 	if err != nil || len(images) > 0 {
 		t.Errorf("images left: %v, %v", images, err)
@@ -119,7 +119,7 @@ func (p puller) wantNothing(t testing.TB) {
 
 func (p puller) image(t testing.TB, id string) *storage.Image {
 	t.Helper()
-	image, err := enginetest.Store(t, p.dirs).Image(id)
+	image, err := p.Store().Image(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func TestCancelWhileUnpackingLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := enginetest.Store(t, p.dirs)
+	store := p.Store()
 	for { // until a layer is there, if one can be: the stalled one may be the lowest
 		layers, err := store.Layers()
 		if err != nil {
