@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/imaged-project/imaged/engine"
+	"github.com/imaged-project/imaged/engine/errdefs"
 	enginejobs "github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/varlink"
 	"github.com/imaged-project/imaged/varlink/gen/jobs"
@@ -65,6 +66,9 @@ func resultOf(result any) (jobs.AttachOut, error) {
 // Wait waits for the end of a job.
 func (s jobsService) Wait(ctx context.Context, in jobs.WaitIn) (jobs.WaitOut, error) {
 	j, err := s.engine.Jobs().Wait(ctx, in.Job, varlink.CallFrom(ctx).Peer().UID)
+	if err != nil && ctx.Err() != nil {
+		err = &errdefs.Cancelled{Job: in.Job, Err: err}
+	}
 	if err != nil {
 		return jobs.WaitOut{}, failure(jobs.Interface, err)
 	}

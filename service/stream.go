@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 
+	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/progress"
 	"github.com/imaged-project/imaged/varlink/gen/transfers"
@@ -24,13 +25,22 @@ func follow(ctx context.Context, w *jobs.Watch, send func(news) error) (any, err
 	}
 	for u, err := range w.Updates(ctx) {
 		if err != nil {
-			return nil, err
+			return nil, left(ctx, w, err)
 		}
 		if err := send(news{progress: progressOf(u.Progress), lines: linesOf(u.Lines)}); err != nil {
 			return nil, err
 		}
 	}
-	return w.Result(ctx)
+	result, err := w.Result(ctx)
+	return result, left(ctx, w, err)
+}
+
+// left makes the end of a call that ended before its job an error that says so.
+func left(ctx context.Context, w *jobs.Watch, err error) error {
+	if err == nil || ctx.Err() == nil || errdefs.Known(err) {
+		return err
+	}
+	return &errdefs.Cancelled{Job: w.Job(), Err: err}
 }
 
 func progressOf(s *progress.Snapshot) *transfers.Progress {
