@@ -173,7 +173,7 @@ func FuzzValidate(f *testing.F) {
 			return
 		}
 		if invalid := d.methods["M"].validate(e.parameters, int(files)); invalid != nil {
-			if invalid.Parameter == "" {
+			if invalid.Parameter == "" && !bytes.Contains(data, []byte(`""`)) {
 				t.Error("no parameter is named")
 			}
 			return

@@ -38,7 +38,7 @@ type description struct {
 
 // parseDescription reads an interface description and makes the schemas of its methods' parameters.
 func parseDescription(text string) (*description, error) {
-	parsed, err := idl.New(text)
+	parsed, err := parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("varlink: interface description: %w", err)
 	}
@@ -58,6 +58,16 @@ func parseDescription(text string) (*description, error) {
 		d.methods[m.Name] = in.schema
 	}
 	return d, nil
+}
+
+// parse is the parser of varlink/go, which panics on a text that ends in a comment.
+func parse(text string) (parsed *idl.IDL, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("parser: %v", v)
+		}
+	}()
+	return idl.New(text)
 }
 
 // compiler turns parsed types into schemas. A named type becomes one schema, so that it may contain itself.
