@@ -26,9 +26,9 @@ const (
 // whole is the file that make-trixie leaves when all is in place.
 const whole = ".whole"
 
-// skip ends a test for which this machine lacks something; in CI, where nothing
-// may be missing, it fails it.
-func skip(t testing.TB, format string, args ...any) {
+// Missing ends a test for which this machine lacks something: it is skipped, and
+// fails in CI, where nothing may be missing.
+func Missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("interop: "+format, args...)
@@ -53,10 +53,10 @@ func Trixie(t testing.TB) *Root {
 		dir = defaultTrixie()
 	}
 	if os.Getuid() != 0 {
-		skip(t, "only root can run programs of another Debian")
+		Missing(t, "only root can run programs of another Debian")
 	}
 	if _, err := os.Stat(filepath.Join(dir, whole)); err != nil {
-		skip(t, "no Debian trixie in %s: make trixie", dir)
+		Missing(t, "no Debian trixie in %s: make trixie", dir)
 	}
 	return &Root{dir: dir, mount: t.TempDir()}
 }
@@ -163,15 +163,21 @@ func output(cmd *exec.Cmd) (string, error) {
 // missing program skips the test, in CI fails it.
 func Host(t testing.TB, program string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		skip(t, "no %s on this machine", program)
-	}
-	out, err := output(exec.CommandContext(t.Context(), path, args...))
+	out, err := TryHost(t, program, args...)
 	if err != nil {
 		t.Fatalf("%s %s: %v", program, strings.Join(args, " "), err)
 	}
 	return out
+}
+
+// TryHost is Host for programs that may fail: the error has what they said.
+func TryHost(t testing.TB, program string, args ...string) (string, error) {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		Missing(t, "no %s on this machine", program)
+	}
+	return output(exec.CommandContext(t.Context(), path, args...))
 }
 
 // Binary returns the path of a command that make build put into bin; without it
@@ -180,11 +186,11 @@ func Binary(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv(binVariable)
 	if dir == "" {
-		skip(t, "%s is not set: make test sets it", binVariable)
+		Missing(t, "%s is not set: make test sets it", binVariable)
 	}
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err != nil {
-		skip(t, "no %s: make build", path)
+		Missing(t, "no %s: make build", path)
 	}
 	return path
 }
