@@ -137,7 +137,7 @@ func networkError(err error, o origin) error {
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return unreachable(err, o)
 	}
-	if _, ok := errors.AsType[net.Error](err); ok {
+	if _, ok := errors.AsType[*net.OpError](err); ok { // not net.Error: every system error is one
 		return unreachable(err, o)
 	}
 	if errors.Is(err, errTruncated) {
