@@ -27,6 +27,7 @@ type Call struct {
 	mu      sync.Mutex
 	files   []int      // received; -1: taken
 	push    []*os.File // for the next reply
+	outbox  *outbox    // for replies that others follow; nil before the first
 	replied bool       // the last reply is out
 	last    bool       // the connection ends with this call
 }
@@ -127,7 +128,9 @@ func (c *Call) PushFile(f *os.File) int64 {
 // client has gone, and otherwise what broke the connection.
 func (c *Call) Reply(out any) error { return c.send("", out, false) }
 
-// ReplyContinues sends a reply that others follow, with the errors of Reply. Without more it sends nothing.
+// ReplyContinues sends a reply that others follow, with the errors of Reply. It need not be written when the method returns:
+// replies that come faster than they can be written go out together, and an error may be that of an earlier reply. When the
+// client does not read, the method waits, for WriteTimeout at most. Without more it sends nothing.
 func (c *Call) ReplyContinues(out any) error { return c.send("", out, true) }
 
 // send sends a reply or, with a name, an error.
@@ -155,7 +158,8 @@ func (c *Call) send(name string, out any, continues bool) error {
 	if most := c.conn.wire.limits.message; b.Len()-1 > most {
 		return &LimitError{Limit: "MaxMessageSize", Value: int64(most)}
 	}
-	if err := c.write(b.Bytes(), files); err != nil {
+	if err := c.post(b.Bytes(), files, continues); err != nil {
+		c.last = true
 		return err
 	}
 	c.replied = !continues
@@ -163,19 +167,33 @@ func (c *Call) send(name string, out any, continues bool) error {
 	return nil
 }
 
-// write writes a message. The caller holds c.mu.
-func (c *Call) write(message []byte, files []*os.File) error {
-	if err := c.conn.wire.write(message, files, c.conn.server.writeTimeout()); err != nil {
-		c.last = true
-		if isHangup(err) {
-			err = ErrHangup
+// post writes a message after those before it, or lets the outbox do so. The caller holds c.mu.
+func (c *Call) post(message []byte, files []*os.File, continues bool) error {
+	if continues && len(files) == 0 {
+		if c.outbox == nil {
+			c.outbox = newOutbox(func(batch []byte) error { return c.write(batch, nil) })
 		}
-		err = fmt.Errorf("varlink: reply: %w", err)
-		c.cancel(err)
-		c.conn.logEnd(err)
+		return c.outbox.put(message)
+	}
+	if err := c.outbox.drain(); err != nil {
 		return err
 	}
-	return nil
+	return c.write(message, files)
+}
+
+// write writes messages. When that fails it ends the call's context.
+func (c *Call) write(messages []byte, files []*os.File) error {
+	err := c.conn.wire.write(messages, files, c.conn.server.writeTimeout())
+	if err == nil {
+		return nil
+	}
+	if isHangup(err) {
+		err = ErrHangup
+	}
+	err = fmt.Errorf("varlink: reply: %w", err)
+	c.cancel(err)
+	c.conn.logEnd(err)
+	return err
 }
 
 // run finds the method, checks the call, and answers it.
@@ -227,6 +245,9 @@ func (c *Call) invoke() (err error) {
 // conclude sends the reply for what the handler returned.
 func (c *Call) conclude(err error) {
 	c.mu.Lock()
+	if c.outbox.drain() != nil {
+		c.last = true
+	}
 	replied, last := c.replied, c.last
 	c.mu.Unlock()
 	switch {

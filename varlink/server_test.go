@@ -3,6 +3,8 @@ package varlink_test
 import (
 	"context"
 	"errors"
+	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -384,4 +386,34 @@ func TestStalledReaderHoldsUpNobody(t *testing.T) {
 	if n != 5001 {
 		t.Errorf("%d replies", n)
 	}
+}
+
+func TestMemoryOfIdleConnections(t *testing.T) { // not parallel: it measures
+	const connections, most = 200, 20 << 10 // bytes, the client's end included
+	address := varlinktest.Listen(t, newServer(t, nil))
+	used := func() uint64 {
+		var m runtime.MemStats
+		for range 3 { // pools are emptied at the second collection
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	before := used()
+	conns := make([]net.Conn, connections)
+	message := []byte(call("Echo", `{"text":"`+strings.Repeat("x", 50_000)+`"}`) + "\x00")
+	for i := range conns {
+		p := dial(t, address)
+		if _, err := p.Write(message); err != nil {
+			t.Fatal(err)
+		}
+		p.receive() // the connection has seen a message of some size
+		conns[i] = p.UnixConn
+	}
+	each := (max(used(), before) - before) / connections
+	t.Logf("%d bytes a connection", each)
+	if each > most {
+		t.Errorf("an idle connection takes %d bytes, more than %d", each, most)
+	}
+	runtime.KeepAlive(conns)
 }

@@ -1,6 +1,7 @@
 package varlink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -28,6 +29,7 @@ func (c *Call) Upgrade(out any) (*UpgradedConn, error) {
 	if err := c.Reply(out); err != nil {
 		return nil, err
 	}
+	c.parameters = bytes.Clone(c.parameters) // the buffer is the reader's now
 	wire := c.conn.wire
 	u := &UpgradedConn{
 		wire:  wire,

@@ -283,6 +283,7 @@ func (w *wire) buffered(p []byte) int {
 // timeout (0: for ever).
 func (w *wire) write(message []byte, files []*os.File, timeout time.Duration) error {
 	w.out, w.outRights, w.outWritten, w.outErr, w.outWait = message, rights(files), 0, nil, false
+	defer func() { w.out = nil }() // an idle connection must not hold it
 	if err := w.raw.Write(w.writeFunc); err != nil {
 		return err
 	}
