@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -181,19 +180,4 @@ func (t handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	res := w.Result()
 	res.Request = req
 	return res, nil
-}
-
-// Unreachable returns a host and port on loopback where nothing listens, for
-// tests of registries that are down.
-func Unreachable(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("registrytest: %v", err)
-	}
-	host := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatalf("registrytest: %v", err)
-	}
-	return host
 }
