@@ -2,8 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/jobs"
@@ -108,6 +113,34 @@ func (in *input) subject() string {
 		return clean(in.path)
 	}
 	return "(uploaded)"
+}
+
+// open opens the path as the input.
+func (in *input) open() error {
+	f, err := os.OpenFile(in.path, os.O_RDONLY|unix.O_NONBLOCK, 0) // not waiting for anyone, should it be a FIFO
+	if err != nil {
+		return badPath(err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &errdefs.InvalidParameter{Parameter: "path", Reason: "it is no regular file"}
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	in.ReadCloser = f
+	return nil
+}
+
+// badPath turns an error of opening a path into the caller's, if it is.
+func badPath(err error) error {
+	if errdefs.Known(err) {
+		return err
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return &errdefs.InvalidParameter{Parameter: "path", Reason: clean(err.Error())}
+	}
+	return err
 }
 
 // close frees the input.

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/imaged-project/imaged/engine/archives"
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -67,28 +64,12 @@ func (l *loader) load(ctx context.Context, r *jobs.Reporter, archive *archives.A
 func (e *Engine) openArchive(ctx context.Context, r *jobs.Reporter, in *input) (*archives.Archive, error) {
 	o := e.archiveOptions(r)
 	if in.path != "" {
-		return openPath(ctx, in.path, o)
+		archive, err := archives.OpenPath(ctx, in.path, o)
+		return archive, badPath(err)
 	}
 	stop := closeOnCancel(ctx, in)
 	defer stop()
 	return archives.Open(ctx, reading(in), o)
-}
-
-// openPath opens the archive at a path of the host. What is wrong with the path itself is the caller's.
-func openPath(ctx context.Context, path string, o archives.Options) (*archives.Archive, error) {
-	archive, err := archives.OpenPath(ctx, path, o)
-	if pathError(err) {
-		return nil, &errdefs.InvalidParameter{Parameter: "path", Reason: clean(err.Error())}
-	}
-	return archive, err
-}
-
-// pathError tells whether a path cannot be opened because of what it is.
-func pathError(err error) bool {
-	if errdefs.Known(err) {
-		return false
-	}
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
 // reading returns what the input reads from, so that a regular file shows as one.

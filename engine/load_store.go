@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/transports"
@@ -140,7 +141,7 @@ func (a *attempt) planLocal(ctx context.Context, source types.ImageSource) (*pul
 
 // localPuller makes a puller of something that is at hand: nothing is tried again, and nobody is waited for.
 func localPuller(e *Engine, r *jobs.Reporter) *puller {
-	return &puller{e: e, reporter: r, limits: e.pullLimits, options: PullOptions{Retries: new(0), StallTimeout: new(maxDuration)}}
+	return &puller{e: e, reporter: r, limits: e.pullLimits, options: PullOptions{Retries: new(0), StallTimeout: new(time.Duration(0))}}
 }
 
 // nameAll gives the images their names. A name that was another image's moves.

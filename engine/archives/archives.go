@@ -48,6 +48,8 @@ type Options struct {
 	// Platform says which image of a manifest list is meant, by its choices of operating system, architecture
 	// and variant. Nil: the one for this host.
 	Platform *types.SystemContext
+	// All takes all images of a manifest list, not only the one for the platform. They must all be there.
+	All bool
 	// Progress is called with the number of bytes that came in, for each piece of them, if the archive has to be
 	// written down. Nil: nobody is told.
 	Progress func(n int64)
@@ -183,9 +185,9 @@ func (a *Archive) readImages(ctx context.Context, o Options) error {
 	case DockerArchive:
 		err = a.readDocker(ctx)
 	case DockerDir:
-		err = a.readDockerDir(o.Platform)
+		err = a.readDockerDir(o)
 	default:
-		err = a.readOCI(o.Platform)
+		err = a.readOCI(o)
 	}
 	if err == nil && len(a.images) == 0 {
 		err = invalid("there is no image in it")

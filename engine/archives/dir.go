@@ -2,19 +2,18 @@ package archives
 
 import (
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 )
 
 // readDockerDir reads the one image, or the one list, of a docker-dir. It has no name there.
-func (a *Archive) readDockerDir(platform *types.SystemContext) error {
+func (a *Archive) readDockerDir(o Options) error {
 	data, err := readDocument(a.tree, fileManifest, a.limits.DocumentBytes)
 	if err != nil {
 		return err
 	}
 	img := &Image{archive: a, top: newDocument(data, ""), signed: map[digest.Digest]string{"": ""}}
 	if manifest.MIMETypeIsMultiImage(img.top.mime) {
-		err = img.choose(platform, func(d digest.Digest, mime string) (document, error) {
+		err = img.choose(o, func(d digest.Digest, mime string) (document, error) {
 			return a.readDirInstance(d, mime)
 		}, dirBlobName)
 		for d := range img.instances {

@@ -52,7 +52,7 @@ func (a *Archive) readDocker(ctx context.Context) error {
 }
 
 func (a *Archive) readDockerItem(ctx context.Context, item dockerItem, measured map[string]layer) (*Image, error) {
-	img := &Image{archive: a, layers: map[digest.Digest]layer{}}
+	img := &Image{archive: a}
 	var err error
 	if img.names, err = dockerNames(item.RepoTags); err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (a *Archive) readDockerItem(ctx context.Context, item dockerItem, measured 
 // decompressed, as they are served.
 func (i *Image) makeManifest(layers []manifest.Schema2Descriptor) error {
 	data, err := json.Marshal(manifest.Schema2FromComponents(manifest.Schema2Descriptor{
-		MediaType: manifest.DockerV2Schema2ConfigMediaType, Digest: i.configID, Size: int64(len(i.config)),
+		MediaType: manifest.DockerV2Schema2ConfigMediaType, Digest: i.configID, Size: int64(len(i.configs[i.configID])),
 	}, layers))
 	if err != nil {
 		return err

@@ -33,9 +33,9 @@ type Image struct {
 	names     []string
 	raw       string                     // the name as it stands in an OCI index
 	top       document                   // its manifest, or the manifest list that it was chosen from
-	instances map[digest.Digest]document // of a list: the one that was chosen
-	config    []byte
-	configID  digest.Digest
+	instances map[digest.Digest]document // of a list: those that are served
+	configs   map[digest.Digest][]byte
+	configID  digest.Digest // of the one that was chosen
 	platform  ociv1.Platform
 	listed    bool
 	layers    map[digest.Digest]layer
@@ -88,7 +88,11 @@ func (i *Image) setConfig(data []byte) ([]digest.Digest, error) {
 			return nil, err
 		}
 	}
-	i.config, i.configID, i.platform = data, digest.Canonical.FromBytes(data), c.Platform
+	if i.configs == nil {
+		i.configs, i.layers = make(map[digest.Digest][]byte), make(map[digest.Digest]layer)
+	}
+	i.configID, i.platform = digest.Canonical.FromBytes(data), c.Platform
+	i.configs[i.configID] = data
 	return c.RootFS.DiffIDs, nil
 }
 
@@ -140,7 +144,6 @@ func (i *Image) takeLayers(infos []manifest.LayerInfo, diffIDs int, blob func(di
 	if len(infos) != diffIDs {
 		return invalid("the manifest has %d layers, the configuration %d", len(infos), diffIDs)
 	}
-	i.layers = make(map[digest.Digest]layer, len(infos))
 	for _, info := range infos {
 		if err := checkDigest(info.Digest); err != nil {
 			return err

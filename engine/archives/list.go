@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -18,9 +17,12 @@ var errAbsent = errors.New("it is not there")
 // unknownPlatform is what buildkit says for manifests that are no images.
 const unknownPlatform = "unknown"
 
+// finder reads a manifest of a list. The error is errAbsent if the archive does not have it.
+type finder func(d digest.Digest, mime string) (document, error)
+
 // choose takes the image out of the manifest list at its top that is meant: the one for the platform, else the only
-// one that the archive has.
-func (i *Image) choose(platform *types.SystemContext, read func(digest.Digest, string) (document, error), blob func(digest.Digest) string) error {
+// one that the archive has; or all of them.
+func (i *Image) choose(o Options, read finder, blob func(digest.Digest) string) error {
 	list, err := manifest.ListFromBlob(i.top.data, i.top.mime)
 	if err != nil {
 		return &errdefs.InvalidArchive{Reason: "manifest list " + i.top.digest.String() + ": " + err.Error(), Err: err}
@@ -28,11 +30,15 @@ func (i *Image) choose(platform *types.SystemContext, read func(digest.Digest, s
 	if int64(len(list.Instances())) > i.archive.limits.Images {
 		return &errdefs.LimitExceeded{Limit: LimitImages, Value: i.archive.limits.Images}
 	}
-	if chosen, err := list.ChooseInstance(platform); err == nil {
+	i.instances = make(map[digest.Digest]document)
+	if o.All {
+		return i.takeAll(list, read, blob)
+	}
+	if chosen, err := list.ChooseInstance(o.Platform); err == nil {
 		doc, err := read(chosen, "")
 		if err == nil {
 			i.listed = true
-			i.instances = map[digest.Digest]document{chosen: doc}
+			i.instances[chosen] = doc
 			return i.takeManifest(doc, blob)
 		}
 		if !errors.Is(err, errAbsent) {
@@ -48,7 +54,29 @@ func (i *Image) choose(platform *types.SystemContext, read func(digest.Digest, s
 	return i.takeManifest(only, blob)
 }
 
-func (i *Image) onlyInstance(list manifest.List, read func(digest.Digest, string) (document, error)) (document, error) {
+// takeAll takes every image of the list.
+func (i *Image) takeAll(list manifest.List, read finder, blob func(digest.Digest) string) error {
+	i.listed = true
+	for _, d := range list.Instances() {
+		doc, err := read(d, "")
+		if errors.Is(err, errAbsent) {
+			err = invalid("the image %s of the manifest list %s is not in it", d, i.top.digest)
+		}
+		if err != nil {
+			return err
+		}
+		i.instances[d] = doc
+		if err := i.takeManifest(doc, blob); err != nil {
+			return err
+		}
+	}
+	if len(i.instances) == 0 {
+		return invalid("the manifest list %s is empty", i.top.digest)
+	}
+	return nil
+}
+
+func (i *Image) onlyInstance(list manifest.List, read finder) (document, error) {
 	there := map[digest.Digest]document{}
 	for _, d := range list.Instances() {
 		instance, err := list.Instance(d)

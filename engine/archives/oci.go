@@ -6,7 +6,6 @@ import (
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	ociv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -21,7 +20,7 @@ const (
 
 // readOCI reads the images of an OCI layout. Manifests that only say something about other ones are left out. Those
 // with the same digest are one image of several names.
-func (a *Archive) readOCI(platform *types.SystemContext) error {
+func (a *Archive) readOCI(o Options) error {
 	if a.tree.has(fileLayout) {
 		if err := a.checkLayout(); err != nil {
 			return err
@@ -45,7 +44,7 @@ func (a *Archive) readOCI(platform *types.SystemContext) error {
 		}
 		img, ok := known[d.Digest]
 		if !ok {
-			if img, err = a.readOCIImage(d, platform); err != nil {
+			if img, err = a.readOCIImage(d, o); err != nil {
 				return err
 			}
 			known[d.Digest] = img
@@ -104,7 +103,7 @@ func blobName(d digest.Digest) string {
 	return path.Join("blobs", d.Algorithm().String(), d.Encoded())
 }
 
-func (a *Archive) readOCIImage(d ociv1.Descriptor, platform *types.SystemContext) (*Image, error) {
+func (a *Archive) readOCIImage(d ociv1.Descriptor, o Options) (*Image, error) {
 	img := &Image{archive: a}
 	var err error
 	if img.top, err = a.readOCIManifest(d.Digest, d.MediaType); err != nil {
@@ -113,7 +112,7 @@ func (a *Archive) readOCIImage(d ociv1.Descriptor, platform *types.SystemContext
 	if !manifest.MIMETypeIsMultiImage(img.top.mime) {
 		return img, img.takeManifest(img.top, blobName)
 	}
-	return img, img.choose(platform, func(d digest.Digest, mime string) (document, error) {
+	return img, img.choose(o, func(d digest.Digest, mime string) (document, error) {
 		if err := checkDigest(d); err != nil {
 			return document{}, err
 		}

@@ -154,13 +154,13 @@ func (i *Image) describe(diffID digest.Digest, size int64, r RootFSOptions) erro
 	if _, err := i.setConfig(data); err != nil {
 		return err
 	}
-	i.layers = map[digest.Digest]layer{diffID: {file: rootFSFile, size: size}}
+	i.layers[diffID] = layer{file: rootFSFile, size: size}
 	if len(r.OnBuild) > 0 {
 		return i.makeManifest([]manifest.Schema2Descriptor{{MediaType: manifest.DockerV2SchemaLayerMediaTypeUncompressed, Digest: diffID, Size: size}})
 	}
 	data, err = json.Marshal(ociv1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ociv1.MediaTypeImageManifest,
-		Config: ociv1.Descriptor{MediaType: ociv1.MediaTypeImageConfig, Digest: i.configID, Size: int64(len(i.config))},
+		Config: ociv1.Descriptor{MediaType: ociv1.MediaTypeImageConfig, Digest: i.configID, Size: int64(len(i.configs[i.configID]))},
 		Layers: []ociv1.Descriptor{{MediaType: ociv1.MediaTypeImageLayer, Digest: diffID, Size: size}},
 	})
 	i.top = newDocument(data, ociv1.MediaTypeImageManifest)

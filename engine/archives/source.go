@@ -43,8 +43,8 @@ func (s source) GetManifest(_ context.Context, instance *digest.Digest) ([]byte,
 
 // GetBlob opens the configuration or a layer. A layer that lies elsewhere is not fetched from there.
 func (s source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
-	if info.Digest == s.image.configID {
-		return io.NopCloser(bytes.NewReader(s.image.config)), int64(len(s.image.config)), nil
+	if config, ok := s.image.configs[info.Digest]; ok {
+		return io.NopCloser(bytes.NewReader(config)), int64(len(config)), nil
 	}
 	l, ok := s.image.layers[info.Digest]
 	if !ok {
