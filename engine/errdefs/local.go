@@ -61,6 +61,19 @@ func (e *InvalidReference) Error() string {
 // Unwrap returns the cause.
 func (e *InvalidReference) Unwrap() error { return e.Err }
 
+// InvalidFormat says that a format is not known, or not possible for what was asked.
+type InvalidFormat struct {
+	// Format is the format as it was given.
+	Format string
+	// Supported are those that would do; never empty.
+	Supported []string
+}
+
+// Error implements error.
+func (e *InvalidFormat) Error() string {
+	return fmt.Sprintf("format %s: it is not possible for this; use %s", strconv.Quote(e.Format), strings.Join(e.Supported, ", "))
+}
+
 // ImageInUse says that an image cannot be removed because something else still needs it: containers, or, where a
 // bare id was given, its other names.
 type ImageInUse struct {

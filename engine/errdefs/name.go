@@ -37,6 +37,7 @@ func Known(err error) bool {
 func (*ImageNotFound) errorName() string          { return "ImageNotFound" }
 func (*AmbiguousName) errorName() string          { return "AmbiguousName" }
 func (*InvalidReference) errorName() string       { return "InvalidReference" }
+func (*InvalidFormat) errorName() string          { return "InvalidFormat" }
 func (*ImageInUse) errorName() string             { return "ImageInUse" }
 func (*ReadOnlyImage) errorName() string          { return "ReadOnlyImage" }
 func (*ReferenceNotFound) errorName() string      { return "ReferenceNotFound" }

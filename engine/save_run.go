@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/imaged-project/imaged/engine/direct"
+	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/index"
+	"github.com/imaged-project/imaged/engine/jobs"
+	"github.com/imaged-project/imaged/engine/names"
+	"github.com/imaged-project/imaged/engine/progress"
+)
+
+// saver is the work of one save's job.
+type saver struct {
+	exporter
+	options SaveOptions
+	names   []string
+	tags    []reference.NamedTagged
+}
+
+// savedImage is an image that is being saved, with the references it is to have.
+type savedImage struct {
+	img  *index.Image
+	name string // that it was asked for by
+	tags []reference.NamedTagged
+}
+
+// run saves. It is the Run of the job.
+func (s *saver) run(ctx context.Context, r *jobs.Reporter) (result any, err error) {
+	s.reporter = r
+	out, err := s.openOutput(ctx)
+	if err != nil {
+		return nil, err
+	}
+	size, err := s.save(ctx, out)
+	err = errors.Join(err, out.close())
+	if err != nil && ctx.Err() != nil {
+		return nil, &errdefs.Cancelled{Job: r.Job(), Err: context.Cause(ctx)}
+	}
+	if err != nil {
+		return nil, s.explain(out, err)
+	}
+	return SaveResult{Size: size}, nil
+}
+
+func (s *saver) save(ctx context.Context, out *output) (int64, error) {
+	images, unlock, err := s.find(ctx)
+	defer unlock()
+	if err != nil {
+		return 0, err
+	}
+	for _, i := range images {
+		s.plan(i.img)
+	}
+	s.reporter.Progress().Planned()
+	s.reporter.Progress().SetPhase(progress.Transferring)
+	if s.options.Format == DockerArchive {
+		err = s.dockerArchive(ctx, out, images)
+	} else {
+		err = s.layout(ctx, out, images[0])
+	}
+	if err != nil {
+		return 0, err
+	}
+	s.reporter.Progress().SetPhase(progress.Committing)
+	return out.size(), out.commit()
+}
+
+// find looks the images up and keeps others from removing them until unlock is called, which is never nil.
+func (s *saver) find(ctx context.Context) (images []*savedImage, unlock func(), err error) {
+	var unlocks []func()
+	unlock = func() {
+		for _, u := range unlocks {
+			u()
+		}
+	}
+	if images, err = s.lookup(ctx); err != nil {
+		return nil, unlock, err
+	}
+	// An image has more steps than its parent: whoever removes images locks a child before its parent, too.
+	ordered := slices.SortedFunc(slices.Values(images), func(a, b *savedImage) int {
+		return cmp.Or(-cmp.Compare(steps(a.img), steps(b.img)), cmp.Compare(a.img.ID, b.img.ID))
+	})
+	for _, i := range ordered {
+		u, err := s.e.rlockImage(ctx, i.img.ID)
+		if err != nil {
+			return nil, unlock, err
+		}
+		unlocks = append(unlocks, u)
+	}
+	now, err := s.e.snapshot(ctx)
+	if err != nil {
+		return nil, unlock, err
+	}
+	for _, i := range images {
+		if now.ByID(i.img.ID) == nil {
+			return nil, unlock, &errdefs.ImageNotFound{Name: i.name, Reason: "the image was removed just now"}
+		}
+	}
+	return images, unlock, nil
+}
+
+func steps(img *index.Image) int {
+	if img.Facts.Config == nil {
+		return 0
+	}
+	return len(img.Facts.Config.History)
+}
+
+// lookup finds what the names mean, each image once, in the order of the names.
+func (s *saver) lookup(ctx context.Context) ([]*savedImage, error) {
+	snapshot, err := s.e.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var images []*savedImage
+	for _, name := range s.names {
+		f, err := s.e.lookup(snapshot, name)
+		if err != nil {
+			return nil, err
+		}
+		img := f.img
+		if img.Facts.List {
+			if img = instance(snapshot, f.img, names.Host()); img == nil {
+				return nil, &errdefs.ImageNotFound{Name: name, Reason: fmt.Sprintf("the store has no image for %s of this manifest list", names.Host())}
+			}
+		}
+		at := slices.IndexFunc(images, func(i *savedImage) bool { return i.img == img })
+		if at < 0 {
+			at = len(images)
+			images = append(images, &savedImage{img: img, name: name, tags: slices.Clone(s.tags)})
+		}
+		images[at].add(f.name)
+	}
+	return images, nil
+}
+
+// add gives the image a reference, in front of those that are more.
+func (i *savedImage) add(name string) {
+	named, err := reference.ParseNamed(name)
+	if err != nil {
+		return // found by an id
+	}
+	tagged, ok := named.(reference.NamedTagged)
+	has := func(t reference.NamedTagged) bool { return t.String() == name }
+	if ok && !slices.ContainsFunc(i.tags, has) {
+		i.tags = slices.Insert(i.tags, 0, tagged)
+	}
+}
+
+// exporter copies images out of the store and tells how far it is.
+type exporter struct {
+	e        *Engine
+	reporter *jobs.Reporter // set when the job runs
+}
+
+// plan tells the tracker of an image's blobs.
+func (x *exporter) plan(img *index.Image) {
+	tracker := x.reporter.Progress()
+	config := img.Facts.Config
+	if config == nil {
+		return
+	}
+	sizes := img.LayerSizes() // topmost first
+	for n, d := range config.RootFS.DiffIDs {
+		blob := progress.Blob{Digest: d, Kind: progress.Layer}
+		if at := len(sizes) - 1 - n; at >= 0 && len(sizes) == len(config.RootFS.DiffIDs) {
+			blob.Size = &sizes[at]
+		}
+		tracker.Add(blob)
+	}
+	tracker.Add(progress.Blob{Digest: digest.Canonical.String() + ":" + img.ID, Kind: progress.Config})
+}
+
+// source makes a reference to an image of the store that is read directly.
+func (x *exporter) source(id string) (types.ImageReference, error) {
+	return direct.Image(x.e.store, id, exportMeter{x.reporter.Progress()})
+}
+
+// copy copies an image, or several, out of the store, and returns the manifest that was written.
+func (x *exporter) copy(ctx context.Context, dest, source types.ImageReference, o *copy.Options) ([]byte, error) {
+	policy, err := x.e.policyContext()
+	if err != nil {
+		return nil, err
+	}
+	events := make(chan types.ProgressProperties)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for event := range events { // until copy has returned: it blocks on each one
+			x.event(event)
+		}
+	})
+	o.Progress, o.ProgressInterval = events, progressInterval
+	o.ReportWriter = &lineWriter{say: x.line}
+	manifest, err := copy.Image(ctx, policy, dest, source, o)
+	close(events)
+	reader.Wait()
+	return manifest, errors.Join(err, policy.Destroy())
+}
+
+// event takes over what the library says of a blob. Bytes are counted in the source.
+func (x *exporter) event(event types.ProgressProperties) {
+	name := event.Artifact.Digest.String()
+	switch event.Event {
+	case types.ProgressEventDone:
+		x.reporter.Progress().SetState(name, progress.BlobDone)
+	case types.ProgressEventSkipped:
+		x.reporter.Progress().SetState(name, progress.BlobSkipped)
+	}
+}
+
+func (x *exporter) line(format string, args ...any) {
+	x.reporter.Line(jobs.Engine, clean(fmt.Sprintf(format, args...)))
+}
+
+// exportMeter tells a tracker how the reading goes on. Its bytes are those of the store: uncompressed.
+type exportMeter struct{ tracker *progress.Tracker }
+
+// Prepare implements direct.Meter: the library reads the layer before it gives it out.
+func (m exportMeter) Prepare(d string) { m.tracker.SetState(d, progress.BlobUnpacking) }
+
+// Start implements direct.Meter.
+func (m exportMeter) Start(d string) { m.tracker.Start(d) }
+
+// Read implements direct.Meter.
+func (m exportMeter) Read(d string, n int64) { m.tracker.Transferred(d, n) }
+
+// Fail implements direct.Meter.
+func (m exportMeter) Fail(d string, _ error) { m.tracker.SetState(d, progress.BlobFailed) }
