@@ -12,7 +12,10 @@ import (
 )
 
 // transfersService is io.imaged.transfers.
-type transfersService struct{ engine *engine.Engine }
+type transfersService struct {
+	transfers.Unimplemented
+	engine *engine.Engine
+}
 
 // Pull pulls an image.
 func (s transfersService) Pull(ctx context.Context, in transfers.PullIn, send func(transfers.PullOut) error) (transfers.PullOut, error) {

@@ -184,6 +184,73 @@ type Attempt struct {
 	Reason string `json:"reason"`
 }
 
+// ManifestFormat - Format of a pushed manifest.
+type ManifestFormat string
+
+// The values of ManifestFormat.
+const (
+	ManifestFormatOci  ManifestFormat = "oci"
+	ManifestFormatV2s1 ManifestFormat = "v2s1"
+	ManifestFormatV2s2 ManifestFormat = "v2s2"
+)
+
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
+func (v *ManifestFormat) UnmarshalText(text []byte) error {
+	*v = ManifestFormat(strings.ReplaceAll(string(text), "-", "_"))
+	return nil
+}
+
+// Compression - How layers are compressed.
+type Compression string
+
+// The values of Compression.
+const (
+	CompressionGzip        Compression = "gzip"
+	CompressionZstd        Compression = "zstd"
+	CompressionZstdChunked Compression = "zstd_chunked"
+)
+
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
+func (v *Compression) UnmarshalText(text []byte) error {
+	*v = Compression(strings.ReplaceAll(string(text), "-", "_"))
+	return nil
+}
+
+// ArchiveFormat - Format of an archive. The dir formats are folders and travel as a tar of the folder.
+type ArchiveFormat string
+
+// The values of ArchiveFormat.
+const (
+	ArchiveFormatDockerArchive ArchiveFormat = "docker_archive"
+	ArchiveFormatOciArchive    ArchiveFormat = "oci_archive"
+	ArchiveFormatDockerDir     ArchiveFormat = "docker_dir"
+	ArchiveFormatOciDir        ArchiveFormat = "oci_dir"
+)
+
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
+func (v *ArchiveFormat) UnmarshalText(text []byte) error {
+	*v = ArchiveFormat(strings.ReplaceAll(string(text), "-", "_"))
+	return nil
+}
+
+// SearchResult - One hit of a search, or one tag of a repository.
+type SearchResult struct {
+	// Registry it was found in.
+	Registry string `json:"registry"`
+	// Full name of the repository.
+	Name string `json:"name"`
+	// Tag, with listTags.
+	Tag *string `json:"tag,omitzero"`
+	// What its owner says of it.
+	Description string `json:"description"`
+	// Stars it was given.
+	Stars int64 `json:"stars"`
+	// True if the registry calls it official.
+	Official bool `json:"official"`
+	// True if the registry built it from a source repository.
+	Automated bool `json:"automated"`
+}
+
 // PullIn is what Pull takes.
 type PullIn struct {
 	// Reference to pull: a full one, or a short name that the host's registries.conf resolves. May begin with a transport
@@ -221,6 +288,192 @@ type PullOut struct {
 	IDs []string `json:"ids,omitzero"`
 	// Their references, in the same order, in the last reply.
 	Names []string `json:"names,omitzero"`
+}
+
+// PushIn is what Push takes.
+type PushIn struct {
+	// Name of the image.
+	Name string `json:"name"`
+	// Where to: a reference, or one with a transport (docker://; those that write a path are for a peer with the daemon's own uid only, else PermissionDenied). Default: the name itself.
+	Destination *string `json:"destination,omitzero"`
+	// Format of the manifest. Default: the one it has.
+	Format ManifestFormat `json:"format,omitzero"`
+	// Of a manifest list push the images in it too, not only the list. Default false.
+	All *bool `json:"all,omitzero"`
+	// Leave signatures behind. Default false.
+	RemoveSignatures *bool `json:"removeSignatures,omitzero"`
+	// Compress layers anew even if the registry has them in another compression. Default false, true if a compressionFormat is given.
+	ForceCompression *bool `json:"forceCompression,omitzero"`
+	// Identity of the key to sign with. The daemon's user must have that key.
+	SignBy *string `json:"signBy,omitzero"`
+	// How to compress layers. Default gzip.
+	CompressionFormat Compression `json:"compressionFormat,omitzero"`
+	// Level of the compression, as the format counts it.
+	CompressionLevel *int64 `json:"compressionLevel,omitzero"`
+	// Credentials for the destination's registry. Default: those of the daemon's user.
+	Credentials *Credentials `json:"credentials,omitzero"`
+	// Verify the registry's certificate; false also allows plain HTTP. Default: as the host's registries.conf says, else true.
+	TLSVerify *bool `json:"tlsVerify,omitzero"`
+	// How often to try again after a failure that may pass, 0 to 100. Default 3.
+	Retries *int64 `json:"retries,omitzero"`
+	// Seconds before the first retry, then doubled each time; a registry's Retry-After wins. Default 1.
+	RetryDelaySeconds *float64 `json:"retryDelaySeconds,omitzero"`
+	// Seconds without a single byte that end an attempt. Default 60.
+	StallTimeoutSeconds *float64 `json:"stallTimeoutSeconds,omitzero"`
+	// Go on when the caller hangs up. Default false.
+	Detach *bool `json:"detach,omitzero"`
+}
+
+// PushOut is one reply of Push.
+type PushOut struct {
+	// Id of the job, in the first reply.
+	Job *string `json:"job,omitzero"`
+	// How far it is.
+	Progress *Progress `json:"progress,omitzero"`
+	// What it said since the last reply.
+	Lines []Line `json:"lines,omitzero"`
+	// Digest of the pushed manifest, in the last reply.
+	Digest *string `json:"digest,omitzero"`
+}
+
+// SaveIn is what Save takes.
+type SaveIn struct {
+	// Names of the images.
+	Names []string `json:"names"`
+	// Format of the archive. Default oci_archive.
+	Format ArchiveFormat `json:"format,omitzero"`
+	// Compress layers, for the dir formats only. Default false.
+	Compress *bool `json:"compress,omitzero"`
+	// Keep layers uncompressed in OCI formats. Default false.
+	AcceptUncompressed *bool `json:"acceptUncompressed,omitzero"`
+	// More references to write into a docker_archive or oci_archive for the image.
+	Tags []string `json:"tags,omitzero"`
+	// Index of a descriptor to write to: a regular file, a pipe or a socket.
+	FileDescriptor *int64 `json:"fileDescriptor,omitzero"`
+	// Path to write to; it must not exist yet. For a peer with the daemon's own uid only.
+	Path *string `json:"path,omitzero"`
+}
+
+// SaveOut is one reply of Save.
+type SaveOut struct {
+	// Id of the job, in the first reply.
+	Job *string `json:"job,omitzero"`
+	// How far it is.
+	Progress *Progress `json:"progress,omitzero"`
+	// What it said since the last reply.
+	Lines []Line `json:"lines,omitzero"`
+	// Bytes written, in the last reply.
+	Size *int64 `json:"size,omitzero"`
+}
+
+// LoadIn is what Load takes.
+type LoadIn struct {
+	// Index of a descriptor to read from: a regular file (which is not copied), a pipe or a socket.
+	FileDescriptor *int64 `json:"fileDescriptor,omitzero"`
+	// Path of an archive or, for the dir formats, of a folder. For a peer with the daemon's own uid only.
+	Path *string `json:"path,omitzero"`
+	// One more reference for the image; only if the archive holds a single one.
+	Name *string `json:"name,omitzero"`
+}
+
+// LoadOut is one reply of Load.
+type LoadOut struct {
+	// Id of the job, in the first reply.
+	Job *string `json:"job,omitzero"`
+	// How far it is.
+	Progress *Progress `json:"progress,omitzero"`
+	// What it said since the last reply.
+	Lines []Line `json:"lines,omitzero"`
+	// References of the loaded images, in the last reply; an image without one is given by its id.
+	Names []string `json:"names,omitzero"`
+	// Ids of the loaded images, in the last reply.
+	IDs []string `json:"ids,omitzero"`
+}
+
+// ImportIn is what Import takes.
+type ImportIn struct {
+	// Index of a descriptor to read from: a regular file, a pipe or a socket.
+	FileDescriptor *int64 `json:"fileDescriptor,omitzero"`
+	// Path of the tar. For a peer with the daemon's own uid only.
+	Path *string `json:"path,omitzero"`
+	// Address of the tar, http or https.
+	URL *string `json:"url,omitzero"`
+	// Reference for the image. Null: none.
+	Name *string `json:"name,omitzero"`
+	// Message for its history.
+	Message *string `json:"message,omitzero"`
+	// Instructions as in a Containerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR.
+	Changes []string `json:"changes,omitzero"`
+	// Platform to note in the image. Default: this host's.
+	Platform *Platform `json:"platform,omitzero"`
+}
+
+// ImportOut is one reply of Import.
+type ImportOut struct {
+	// Id of the job, in the first reply.
+	Job *string `json:"job,omitzero"`
+	// How far it is.
+	Progress *Progress `json:"progress,omitzero"`
+	// What it said since the last reply.
+	Lines []Line `json:"lines,omitzero"`
+	// Id of the image, in the last reply.
+	ID *string `json:"id,omitzero"`
+}
+
+// CopyIn is what Copy takes.
+type CopyIn struct {
+	// Where from.
+	Source string `json:"source"`
+	// Where to.
+	Destination string `json:"destination"`
+	// Of a manifest list copy all images in it. Default false: the one for this host.
+	All *bool `json:"all,omitzero"`
+	// Credentials for the source's registry.
+	SourceCredentials *Credentials `json:"sourceCredentials,omitzero"`
+	// Credentials for the destination's registry.
+	DestinationCredentials *Credentials `json:"destinationCredentials,omitzero"`
+	// Verify the source registry's certificate; false also allows plain HTTP. Default: as registries.conf says, else true.
+	SourceTLSVerify *bool `json:"sourceTlsVerify,omitzero"`
+	// Verify the destination registry's certificate; false also allows plain HTTP. Default: as registries.conf says, else true.
+	DestinationTLSVerify *bool `json:"destinationTlsVerify,omitzero"`
+}
+
+// CopyOut is one reply of Copy.
+type CopyOut struct {
+	// Id of the job, in the first reply.
+	Job *string `json:"job,omitzero"`
+	// How far it is.
+	Progress *Progress `json:"progress,omitzero"`
+	// What it said since the last reply.
+	Lines []Line `json:"lines,omitzero"`
+	// Digest of the copied manifest, in the last reply.
+	Digest *string `json:"digest,omitzero"`
+}
+
+// SearchIn is what Search takes.
+type SearchIn struct {
+	// What to look for; may begin with a registry.
+	Term string `json:"term"`
+	// Most results a registry may give. Default 25.
+	Limit *int64 `json:"limit,omitzero"`
+	// Only official images, or only others.
+	Official *bool `json:"official,omitzero"`
+	// Only automated builds, or only others.
+	Automated *bool `json:"automated,omitzero"`
+	// Only those with at least so many stars.
+	Stars *int64 `json:"stars,omitzero"`
+	// List the tags of the repository that the term names, instead of searching. Default false.
+	ListTags *bool `json:"listTags,omitzero"`
+	// Credentials for the term's registry.
+	Credentials *Credentials `json:"credentials,omitzero"`
+	// Verify certificates; false also allows plain HTTP. Default: as registries.conf says, else true.
+	TLSVerify *bool `json:"tlsVerify,omitzero"`
+}
+
+// SearchOut is what Search replies.
+type SearchOut struct {
+	// What was found.
+	Results []SearchResult `json:"results"`
 }
 
 // ImageNotFoundError - No image of the store has this name.
@@ -268,6 +521,22 @@ func (e *InvalidReferenceError) Error() string { return cmp.Or(e.Message, e.Varl
 
 // VarlinkError is the error's full name.
 func (*InvalidReferenceError) VarlinkError() string { return Interface + ".InvalidReference" }
+
+// InvalidFormatError - The format is not known, or not possible for this.
+type InvalidFormatError struct {
+	// The format that was asked for.
+	Format string `json:"format"`
+	// Formats that would do.
+	Supported []string `json:"supported"`
+	// What failed, why, and what to do.
+	Message string `json:"message"`
+}
+
+// Error is the message, or the error's full name where there is none.
+func (e *InvalidFormatError) Error() string { return cmp.Or(e.Message, e.VarlinkError()) }
+
+// VarlinkError is the error's full name.
+func (*InvalidFormatError) VarlinkError() string { return Interface + ".InvalidFormat" }
 
 // ReferenceNotFoundError - The registry does not have the image.
 type ReferenceNotFoundError struct {
@@ -467,6 +736,7 @@ var Errors = map[string]func() varlink.Error{
 	Interface + ".ImageNotFound":          func() varlink.Error { return new(ImageNotFoundError) },
 	Interface + ".AmbiguousName":          func() varlink.Error { return new(AmbiguousNameError) },
 	Interface + ".InvalidReference":       func() varlink.Error { return new(InvalidReferenceError) },
+	Interface + ".InvalidFormat":          func() varlink.Error { return new(InvalidFormatError) },
 	Interface + ".ReferenceNotFound":      func() varlink.Error { return new(ReferenceNotFoundError) },
 	Interface + ".AuthenticationRequired": func() varlink.Error { return new(AuthenticationRequiredError) },
 	Interface + ".AccessDenied":           func() varlink.Error { return new(AccessDeniedError) },
@@ -494,6 +764,32 @@ type Handler interface {
 	// Errors: InvalidReference, ReferenceNotFound, ImageNotFound, AuthenticationRequired, AccessDenied, RegistryUnreachable, RateLimited,
 	// PolicyRejected, StorageFull, StoreBusy, InvalidArchive, LimitExceeded, Cancelled, Failed.
 	Pull(ctx context.Context, in PullIn, send func(PullOut) error) (PullOut, error)
+	// Push - Push an image, or a manifest list, to a registry.
+	// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, AuthenticationRequired, AccessDenied, RegistryUnreachable,
+	// RateLimited, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+	Push(ctx context.Context, in PushIn, send func(PushOut) error) (PushOut, error)
+	// Save - Write images into an archive. Its bytes go to exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
+	// Several images fit into a docker_archive only, else InvalidFormat. No names: InvalidParameter.
+	// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, StorageFull, LimitExceeded, Cancelled, Failed.
+	Save(ctx context.Context, in SaveIn, send func(SaveOut) error) (SaveOut, error)
+	// Load - Load all images of an archive: docker-archive, oci-archive, or a tar of a docker-dir or oci-dir, compressed or not.
+	// The archive comes from exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
+	// Errors: InvalidArchive, InvalidReference, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+	Load(ctx context.Context, in LoadIn, send func(LoadOut) error) (LoadOut, error)
+	// Import - Make an image from a tar of a root filesystem, compressed or not.
+	// The tar comes from exactly one of: fileDescriptor, path, url, or, with the upgrade flag, the connection itself.
+	// Errors: InvalidArchive, InvalidReference, RegistryUnreachable, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+	Import(ctx context.Context, in ImportIn, send func(ImportOut) error) (ImportOut, error)
+	// Copy - Copy an image from one place to another, neither of which need be the store.
+	// Places are references with a transport: docker://, containers-storage:, docker-archive:, oci-archive:, oci:, dir:.
+	// Those that name a path are for a peer with the daemon's own uid only, else PermissionDenied.
+	// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, ReferenceNotFound, AuthenticationRequired, AccessDenied,
+	// RegistryUnreachable, RateLimited, PolicyRejected, InvalidArchive, StorageFull, LimitExceeded, Cancelled, Failed.
+	Copy(ctx context.Context, in CopyIn, send func(CopyOut) error) (CopyOut, error)
+	// Search - Search registries, or list the tags of a repository.
+	// Without a registry in the term all of registries.conf's unqualified-search registries are asked; those that fail are an error only if all do.
+	// Errors: InvalidReference, ReferenceNotFound, AuthenticationRequired, AccessDenied, RegistryUnreachable, RateLimited, Cancelled, Failed.
+	Search(ctx context.Context, in SearchIn) (SearchOut, error)
 }
 
 // Unimplemented answers every method with org.varlink.service.MethodNotImplemented. A Handler that embeds it still
@@ -507,13 +803,49 @@ func (Unimplemented) Pull(context.Context, PullIn, func(PullOut) error) (PullOut
 	return PullOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Pull"}
 }
 
+// Push implements Handler.
+func (Unimplemented) Push(context.Context, PushIn, func(PushOut) error) (PushOut, error) {
+	return PushOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Push"}
+}
+
+// Save implements Handler.
+func (Unimplemented) Save(context.Context, SaveIn, func(SaveOut) error) (SaveOut, error) {
+	return SaveOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Save"}
+}
+
+// Load implements Handler.
+func (Unimplemented) Load(context.Context, LoadIn, func(LoadOut) error) (LoadOut, error) {
+	return LoadOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Load"}
+}
+
+// Import implements Handler.
+func (Unimplemented) Import(context.Context, ImportIn, func(ImportOut) error) (ImportOut, error) {
+	return ImportOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Import"}
+}
+
+// Copy implements Handler.
+func (Unimplemented) Copy(context.Context, CopyIn, func(CopyOut) error) (CopyOut, error) {
+	return CopyOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Copy"}
+}
+
+// Search implements Handler.
+func (Unimplemented) Search(context.Context, SearchIn) (SearchOut, error) {
+	return SearchOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Search"}
+}
+
 // New makes the interface of its handler, for varlink.Server.Register.
 func New(h Handler) varlink.Interface {
 	return varlink.Interface{
 		Name:        Interface,
 		Description: idl.Description(Interface),
 		Methods: map[string]varlink.Method{
-			"Pull": {More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Pull)},
+			"Pull":   {More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Pull)},
+			"Push":   {More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Push)},
+			"Save":   {More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Save)},
+			"Load":   {More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Load)},
+			"Import": {More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Import)},
+			"Copy":   {More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Copy)},
+			"Search": {Handle: varlink.Handle(h.Search)},
 		},
 	}
 }
@@ -548,6 +880,124 @@ func (c *Client) Pull(ctx context.Context, in PullIn) (PullOut, error) {
 // PolicyRejected, StorageFull, StoreBusy, InvalidArchive, LimitExceeded, Cancelled, Failed.
 func (c *Client) PullStream(ctx context.Context, in PullIn) iter.Seq2[PullOut, error] {
 	return stream[PullOut](c.conn.Stream(ctx, Interface+".Pull", in))
+}
+
+// Push - Push an image, or a manifest list, to a registry.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, AuthenticationRequired, AccessDenied, RegistryUnreachable,
+// RateLimited, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+//
+// This waits for the one reply of a call without more; PushStream sees them all.
+func (c *Client) Push(ctx context.Context, in PushIn) (PushOut, error) {
+	var out PushOut
+	err := c.conn.Call(ctx, Interface+".Push", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// PushStream calls Push with more and yields every reply as it comes; a failure is the last thing yielded.
+// Leaving the loop early closes the connection, which cancels the call.
+//
+// Push - Push an image, or a manifest list, to a registry.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, AuthenticationRequired, AccessDenied, RegistryUnreachable,
+// RateLimited, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+func (c *Client) PushStream(ctx context.Context, in PushIn) iter.Seq2[PushOut, error] {
+	return stream[PushOut](c.conn.Stream(ctx, Interface+".Push", in))
+}
+
+// Save - Write images into an archive. Its bytes go to exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
+// Several images fit into a docker_archive only, else InvalidFormat. No names: InvalidParameter.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, StorageFull, LimitExceeded, Cancelled, Failed.
+//
+// This waits for the one reply of a call without more; SaveStream sees them all.
+func (c *Client) Save(ctx context.Context, in SaveIn) (SaveOut, error) {
+	var out SaveOut
+	err := c.conn.Call(ctx, Interface+".Save", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// SaveStream calls Save with more and yields every reply as it comes; a failure is the last thing yielded.
+// Leaving the loop early closes the connection, which cancels the call.
+//
+// Save - Write images into an archive. Its bytes go to exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
+// Several images fit into a docker_archive only, else InvalidFormat. No names: InvalidParameter.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, StorageFull, LimitExceeded, Cancelled, Failed.
+func (c *Client) SaveStream(ctx context.Context, in SaveIn) iter.Seq2[SaveOut, error] {
+	return stream[SaveOut](c.conn.Stream(ctx, Interface+".Save", in))
+}
+
+// Load - Load all images of an archive: docker-archive, oci-archive, or a tar of a docker-dir or oci-dir, compressed or not.
+// The archive comes from exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
+// Errors: InvalidArchive, InvalidReference, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+//
+// This waits for the one reply of a call without more; LoadStream sees them all.
+func (c *Client) Load(ctx context.Context, in LoadIn) (LoadOut, error) {
+	var out LoadOut
+	err := c.conn.Call(ctx, Interface+".Load", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// LoadStream calls Load with more and yields every reply as it comes; a failure is the last thing yielded.
+// Leaving the loop early closes the connection, which cancels the call.
+//
+// Load - Load all images of an archive: docker-archive, oci-archive, or a tar of a docker-dir or oci-dir, compressed or not.
+// The archive comes from exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
+// Errors: InvalidArchive, InvalidReference, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+func (c *Client) LoadStream(ctx context.Context, in LoadIn) iter.Seq2[LoadOut, error] {
+	return stream[LoadOut](c.conn.Stream(ctx, Interface+".Load", in))
+}
+
+// Import - Make an image from a tar of a root filesystem, compressed or not.
+// The tar comes from exactly one of: fileDescriptor, path, url, or, with the upgrade flag, the connection itself.
+// Errors: InvalidArchive, InvalidReference, RegistryUnreachable, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+//
+// This waits for the one reply of a call without more; ImportStream sees them all.
+func (c *Client) Import(ctx context.Context, in ImportIn) (ImportOut, error) {
+	var out ImportOut
+	err := c.conn.Call(ctx, Interface+".Import", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// ImportStream calls Import with more and yields every reply as it comes; a failure is the last thing yielded.
+// Leaving the loop early closes the connection, which cancels the call.
+//
+// Import - Make an image from a tar of a root filesystem, compressed or not.
+// The tar comes from exactly one of: fileDescriptor, path, url, or, with the upgrade flag, the connection itself.
+// Errors: InvalidArchive, InvalidReference, RegistryUnreachable, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
+func (c *Client) ImportStream(ctx context.Context, in ImportIn) iter.Seq2[ImportOut, error] {
+	return stream[ImportOut](c.conn.Stream(ctx, Interface+".Import", in))
+}
+
+// Copy - Copy an image from one place to another, neither of which need be the store.
+// Places are references with a transport: docker://, containers-storage:, docker-archive:, oci-archive:, oci:, dir:.
+// Those that name a path are for a peer with the daemon's own uid only, else PermissionDenied.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, ReferenceNotFound, AuthenticationRequired, AccessDenied,
+// RegistryUnreachable, RateLimited, PolicyRejected, InvalidArchive, StorageFull, LimitExceeded, Cancelled, Failed.
+//
+// This waits for the one reply of a call without more; CopyStream sees them all.
+func (c *Client) Copy(ctx context.Context, in CopyIn) (CopyOut, error) {
+	var out CopyOut
+	err := c.conn.Call(ctx, Interface+".Copy", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// CopyStream calls Copy with more and yields every reply as it comes; a failure is the last thing yielded.
+// Leaving the loop early closes the connection, which cancels the call.
+//
+// Copy - Copy an image from one place to another, neither of which need be the store.
+// Places are references with a transport: docker://, containers-storage:, docker-archive:, oci-archive:, oci:, dir:.
+// Those that name a path are for a peer with the daemon's own uid only, else PermissionDenied.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, ReferenceNotFound, AuthenticationRequired, AccessDenied,
+// RegistryUnreachable, RateLimited, PolicyRejected, InvalidArchive, StorageFull, LimitExceeded, Cancelled, Failed.
+func (c *Client) CopyStream(ctx context.Context, in CopyIn) iter.Seq2[CopyOut, error] {
+	return stream[CopyOut](c.conn.Stream(ctx, Interface+".Copy", in))
+}
+
+// Search - Search registries, or list the tags of a repository.
+// Without a registry in the term all of registries.conf's unqualified-search registries are asked; those that fail are an error only if all do.
+// Errors: InvalidReference, ReferenceNotFound, AuthenticationRequired, AccessDenied, RegistryUnreachable, RateLimited, Cancelled, Failed.
+func (c *Client) Search(ctx context.Context, in SearchIn) (SearchOut, error) {
+	var out SearchOut
+	err := c.conn.Call(ctx, Interface+".Search", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
 }
 
 // stream decodes replies; it ends with the first error.
