@@ -197,7 +197,7 @@ func TestActivationRefusesOtherDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer gram.Close()
+	t.Cleanup(func() { _ = gram.Close() })
 	for _, s := range []interface{ File() (*os.File, error) }{tcp, gram, asFile{pipeWith(t, "")}} {
 		cmd := startActivated(t, "other", "varlink", s)
 		if err := cmd.Wait(); err == nil {

@@ -20,7 +20,7 @@ func parseAddress(address string) (*net.UnixAddr, error) {
 	path, _, _ = strings.Cut(path, ";")
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("varlink: address %q: does not begin with unix:", address)
+		return nil, fmt.Errorf("varlink: address %q: does not begin with \"unix:\"", address)
 	case path == "" || path == "@":
 		return nil, fmt.Errorf("varlink: address %q: no path", address)
 	case len(path) > maxPath:
@@ -56,7 +56,7 @@ func Listen(address string, mode os.FileMode) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Close() // ends the lock; nothing was written
+	defer func() { _ = lock.Close() }() // ends the lock; nothing was written
 	if err := removeStale(addr); err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func lockPath(path string) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return nil, errors.Join(fmt.Errorf("varlink: socket lock %s: %w", path, err), f.Close())
 		}
 	}

@@ -94,7 +94,7 @@ func BenchmarkCallUpstream(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := c.Call(context.Background(), testInterface+".Empty", &empty{}, &empty{}); err != nil {
@@ -136,7 +136,7 @@ func BenchmarkStreamUpstream(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	b.ReportAllocs()
 	for b.Loop() {
 		receive, err := c.Send(context.Background(), testInterface+".Count", &countIn{streamLength}, upstream.More)

@@ -59,7 +59,7 @@ func newServerConn(s *Server, w *wire, peer Peer, readOnly bool) *serverConn {
 func (c *serverConn) serve() {
 	defer c.server.dismiss(c)
 	defer c.wire.release()
-	defer c.wire.close()
+	defer func() { _ = c.wire.close() }() // what matters was an error of a write
 	defer c.watch.stop()
 	for c.setReading(true) {
 		message, files, err := c.wire.readMessage()

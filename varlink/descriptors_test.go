@@ -3,6 +3,7 @@ package varlink_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -192,7 +193,7 @@ func TestPushedFilesAreClosed(t *testing.T) {
 // TestDescriptorsAreFlat makes many calls of all kinds and looks at what is left.
 func TestDescriptorsAreFlat(t *testing.T) {
 	if !isChild() {
-		runChild(t)
+		runChild(t, 128)
 		return
 	}
 	s := newServer(t, nil)
@@ -237,7 +238,7 @@ func openDescriptors(t *testing.T) int {
 
 func TestFault05AcceptErrorsAreWaitedFor(t *testing.T) {
 	if !isChild() {
-		runChild(t)
+		runChild(t, 128)
 		return
 	}
 	var log logBuffer
@@ -283,10 +284,46 @@ func TestFault05AcceptErrorsAreWaitedFor(t *testing.T) {
 	}
 }
 
+// TestDefaultLimits opens as many connections as a server takes.
+func TestDefaultLimits(t *testing.T) {
+	if !isChild() {
+		runChild(t, 10_000)
+		return
+	}
+	for _, test := range []struct{ perUID, most int }{
+		{0, varlink.DefaultMaxConnectionsPerUID},
+		{10_000, varlink.DefaultMaxConnections},
+	} {
+		s := newServer(t, nil)
+		s.MaxConnectionsPerUID = test.perUID
+		address := varlinktest.Listen(t, s)
+		peers := make([]*peer, test.most)
+		for i := range peers {
+			peers[i] = dial(t, address)
+		}
+		peers[test.most-1].send(call("Empty", `{}`))
+		peers[test.most-1].expect(emptyReply)
+		dial(t, address).expectClosed()
+		for _, p := range peers {
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for { // until the first ones are noticed to have gone
+			p := dial(t, address)
+			if _, err := p.Write([]byte(call("Empty", `{}`) + "\x00")); err == nil {
+				if reply, err := p.r.ReadString(0); err == nil && reply == emptyReply+"\x00" {
+					break
+				}
+			}
+		}
+	}
+}
+
 // TestListenMode looks at the socket from its first instant, with umasks that are no help.
 func TestListenMode(t *testing.T) {
 	if !isChild() {
-		runChild(t)
+		runChild(t, 128)
 		return
 	}
 	dir := shortDir(t)
@@ -330,10 +367,17 @@ const childVariable = "VARLINK_TEST_CHILD"
 
 func isChild() bool { return os.Getenv(childVariable) != "" }
 
-// runChild runs the test again in a process of its own with few descriptors, where it may do as it likes.
-func runChild(t *testing.T) {
+// runChild runs the test again in a process of its own with so many descriptors, where it may do as it likes.
+func runChild(t *testing.T, descriptors int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", `ulimit -n 128; exec "$0" "$@"`,
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max < uint64(descriptors) {
+		t.Skipf("%d descriptors are not to be had, %d are", descriptors, limit.Max)
+	}
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, descriptors),
 		os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
 	cmd.Env = append(os.Environ(), childVariable+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -125,7 +125,7 @@ func eachMember(message []byte, f func(name string, value []byte) error) error {
 	if _, err := d.ReadToken(); err != nil {
 		return badJSON(err)
 	}
-	if _, err := d.ReadToken(); err != io.EOF {
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: more than one JSON value", errMalformed)
 	}
 	return nil

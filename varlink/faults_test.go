@@ -227,8 +227,10 @@ func TestFault12ServiceInterface(t *testing.T) {
 		`{"error":"org.varlink.service.InterfaceNotFound","parameters":{"interface":"io.example.other"}}`; got != want {
 		t.Errorf("got %s", got)
 	}
-	for _, name := range []string{"InterfaceNotFound", "MethodNotFound", "MethodNotImplemented", "InvalidParameter",
-		"PermissionDenied", "ExpectedMore", "ExpectedUpgrade"} {
+	for _, name := range []string{
+		"InterfaceNotFound", "MethodNotFound", "MethodNotImplemented", "InvalidParameter",
+		"PermissionDenied", "ExpectedMore", "ExpectedUpgrade",
+	} {
 		if !strings.Contains(description("org.varlink.service"), "error "+name) {
 			t.Errorf("the description lacks %s", name)
 		}

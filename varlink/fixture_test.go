@@ -2,6 +2,7 @@ package varlink_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -218,7 +219,7 @@ func shout(_ context.Context, c *varlink.Call) error {
 				return err
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

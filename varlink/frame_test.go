@@ -1,6 +1,7 @@
 package varlink_test
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,6 +56,22 @@ func TestLargestMessage(t *testing.T) {
 			t.Fatalf("%d bytes: %v", size, err)
 		}
 	}
+	padded := func(size int) string {
+		const begin, end = `{"method":"io.example.test.Empty","com.example.padding":"`, `"}`
+		return begin + strings.Repeat("x", size-len(begin)-len(end)) + end
+	}
+	p := connect(t, s)
+	p.send(padded(16 << 20))
+	p.expect(emptyReply)
+	if _, err := p.Write([]byte(padded(16<<20+1) + "\x00")); err == nil { // the server may have had enough before
+		p.expectClosed()
+	}
+	large := varlinktest.NewClient(t, s)
+	var limit *varlink.LimitError
+	err := large.Call(t.Context(), testInterface+".Echo", textBody{strings.Repeat("x", varlink.DefaultMaxMessageSize-frame+1)}, nil)
+	if !errors.As(err, &limit) || limit.Value != 16<<20 {
+		t.Errorf("a byte more: %v", err)
+	}
 	limited := newServer(t, nil)
 	limited.MaxMessageSize = 10_000
 	fits := connect(t, limited)
@@ -83,7 +100,7 @@ func TestReplyThatIsTooLarge(t *testing.T) {
 	in := descriptorBody{c.PushFile(pipeWith(t, strings.Repeat("y", 2000)))}
 	err = c.Call(t.Context(), testInterface+".ReadFile", in, nil)
 	want := &broken{"varlink: limit MaxMessageSize of 1000 exceeded"}
-	if got, ok := varlink.DecodeErrors(err, testErrors).(*broken); !ok || *got != *want {
+	if got, ok := errors.AsType[*broken](varlink.DecodeErrors(err, testErrors)); !ok || *got != *want {
 		t.Errorf("got %v, want %v", err, want)
 	}
 	if err := c.Call(t.Context(), testInterface+".Empty", nil, nil); err != nil {

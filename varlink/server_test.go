@@ -337,8 +337,10 @@ func TestRegister(t *testing.T) {
 		"unknown method": {Name: "a.b", Description: "interface a.b\nmethod M() -> ()", Methods: map[string]varlink.Method{
 			"N": {Handle: handler},
 		}},
-		"method swallowed by a bare comment": {Name: "a.b", Description: "interface a.b\nmethod M() -> ()\n#\nmethod N() -> ()",
-			Methods: map[string]varlink.Method{"N": {Handle: handler}}},
+		"method swallowed by a bare comment": {
+			Name: "a.b", Description: "interface a.b\nmethod M() -> ()\n#\nmethod N() -> ()",
+			Methods: map[string]varlink.Method{"N": {Handle: handler}},
+		},
 		"no handler": {Name: "a.b", Description: "interface a.b\nmethod M() -> ()", Methods: map[string]varlink.Method{"M": {}}},
 		"own":        {Name: varlink.ServiceInterface, Description: "interface org.varlink.service\nmethod M() -> ()"},
 	} {

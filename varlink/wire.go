@@ -134,7 +134,7 @@ func (w *wire) fill() error {
 	if err := w.raw.Read(w.readFunc); err != nil {
 		return err
 	}
-	if w.readErr == io.EOF && w.end > w.start {
+	if errors.Is(w.readErr, io.EOF) && w.end > w.start {
 		return io.ErrUnexpectedEOF
 	}
 	return w.readErr
@@ -175,7 +175,7 @@ func (w *wire) readable(err error) bool {
 // readError is the error of a system call that read n bytes.
 func readError(n int, err error) error {
 	switch {
-	case err == unix.EAGAIN:
+	case errors.Is(err, unix.EAGAIN):
 		return unix.EAGAIN
 	case err != nil:
 		return os.NewSyscallError("recvmsg", err)
@@ -311,8 +311,8 @@ func (w *wire) tryWrite(fd uintptr) bool {
 	for w.outWritten < len(w.out) {
 		n, err := send(int(fd), w.out[w.outWritten:], w.outRights)
 		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
 			return !w.outWait
 		case err != nil:
 			w.outErr = os.NewSyscallError("sendmsg", err)

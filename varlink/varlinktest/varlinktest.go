@@ -33,7 +33,7 @@ func Pair(t testing.TB) (a, b *net.UnixConn) {
 func end(t testing.TB, fd int) *net.UnixConn {
 	t.Helper()
 	f := os.NewFile(uintptr(fd), "socketpair")
-	defer f.Close()
+	defer func() { _ = f.Close() }() // the connection has its own copy
 	c, err := net.FileConn(f)
 	if err != nil {
 		t.Fatal(err)
