@@ -3,6 +3,7 @@ package interop_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -142,6 +143,31 @@ with varlink.Client(address=sys.argv[1]) as client, client.open("io.imaged.image
 	want := image + " True\nio.imaged.images.ImageNotFound localhost/nothing:1\n"
 	if out := root.Run(t, "python3", "-c", program, address); out != want {
 		t.Errorf("got %q, want %q", out, want)
+	}
+}
+
+func TestPythonOfTheReadme(t *testing.T) {
+	t.Parallel()
+	root := interop.Trixie(t)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```python\n")
+	program, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the README has no Python")
+	}
+	registry := registrytest.New(t, registrytest.Options{})
+	registry.PushImage(t, "sample:latest", registrytest.ImageOptions{})
+	d := interop.StartDaemon(t)
+	root.Bind(d.Dir)
+	program = strings.NewReplacer(
+		"/run/imaged/imaged.sock", d.Socket,
+		`"quay.io/podman/hello:latest"`, fmt.Sprintf("%q, tlsVerify=False", registry.Ref("sample:latest")),
+	).Replace(program)
+	if out := root.Run(t, "python3", "-c", program); !strings.Contains(out, " bytes\npulled [") {
+		t.Errorf("the README's program says %q", out)
 	}
 }
 
