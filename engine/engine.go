@@ -14,6 +14,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/sirupsen/logrus"
 
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/hostconf"
 	"github.com/imaged-project/imaged/engine/index"
 	"github.com/imaged-project/imaged/engine/jobs"
@@ -56,6 +57,9 @@ type Engine struct {
 	tmp   *tempDir
 	jobs  *jobs.Manager
 	pulls pullState
+	diffs diffSlots
+
+	events *events.Hub
 
 	pullLimits PullLimits
 }
@@ -96,7 +100,10 @@ func (e *Engine) open(opts Options) (err error) {
 	if e.sync, err = newFSSyncer(e.store.GraphRoot()); err != nil {
 		return err
 	}
-	e.index, err = index.New(e.store)
+	if e.index, err = index.New(e.store); err != nil {
+		return err
+	}
+	e.events, err = e.newEvents()
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/containers/image/v5/types"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/progress"
 )
@@ -37,20 +38,38 @@ type puller struct {
 // run pulls. It is the Run of the job.
 func (p *puller) run(ctx context.Context, r *jobs.Reporter) (any, error) {
 	p.reporter = r
+	operation := p.e.events.Begin()
+	defer operation.End()
+	result, err := p.pullDurably(ctx, operation)
+	if err != nil {
+		p.e.events.Publish(events.Event{Kind: events.PullFailed, Name: clean(p.source.text), Err: err})
+		return nil, err
+	}
+	for i, id := range result.IDs {
+		pulled := events.Event{Kind: events.Pulled, ID: id}
+		if name := result.Names[i]; name != "sha256:"+id {
+			pulled.Name = name
+		}
+		p.e.events.Publish(pulled)
+	}
+	return result, nil
+}
+
+func (p *puller) pullDurably(ctx context.Context, operation *events.Operation) (PullResult, error) {
 	p.e.pulls.enter()
 	result, err := p.pull(ctx)
 	p.e.pulls.leave(p.e.store)
 	if err != nil && ctx.Err() != nil {
-		return nil, &errdefs.Cancelled{Job: r.Job(), Err: context.Cause(ctx)}
+		return PullResult{}, &errdefs.Cancelled{Job: p.reporter.Job(), Err: context.Cause(ctx)}
 	}
 	if err != nil {
-		return nil, p.withAttempts(err)
+		return PullResult{}, p.withAttempts(err)
 	}
-	r.Progress().SetPhase(progress.Committing)
-	if err := p.e.durable(); err != nil {
-		return nil, err
+	for _, id := range result.IDs {
+		operation.Made(id)
 	}
-	return result, nil
+	p.reporter.Progress().SetPhase(progress.Committing)
+	return result, p.e.durable()
 }
 
 func (p *puller) pull(ctx context.Context) (PullResult, error) {

@@ -8,6 +8,7 @@ import (
 	"github.com/containers/storage"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/index"
 	"github.com/imaged-project/imaged/engine/names"
 )
@@ -123,6 +124,7 @@ func (e *Engine) removeNamed(ctx context.Context, r *Removal, opts RemoveOptions
 		if err := e.store.RemoveNames(img.ID, []string{f.name}); err != nil {
 			return "", e.changeError(r.Name, img, err)
 		}
+		e.untagged(img.ID, f.name)
 		r.Untagged = append(r.Untagged, f.name)
 		return "", nil
 	case f.name == "" && len(img.Names) > 1 && !opts.Force && !opts.All:
@@ -166,7 +168,7 @@ func (e *Engine) removeContainers(img *index.Image) error {
 
 // delete deletes a locked image and its layers that no other image has.
 func (e *Engine) delete(ctx context.Context, r *Removal, img *index.Image) (parent string, err error) {
-	_, err = e.store.DeleteImage(img.ID, true)
+	_, err = e.deleteImage(img)
 	if errors.Is(err, storage.ErrImageUsedByContainer) {
 		return "", e.usedMeanwhile(ctx, r.Name, img.ID, err)
 	}
@@ -179,6 +181,17 @@ func (e *Engine) delete(ctx context.Context, r *Removal, img *index.Image) (pare
 		parent = img.Parent.ID
 	}
 	return parent, nil
+}
+
+// deleteImage deletes a locked image from the store, says so, and returns the ids of the layers that went with it. The
+// error is the library's.
+func (e *Engine) deleteImage(img *index.Image) (layers []string, err error) {
+	if layers, err = e.store.DeleteImage(img.ID, true); err != nil {
+		return nil, err
+	}
+	e.untagged(img.ID, img.Names...)
+	e.events.Publish(events.Event{Kind: events.Removed, ID: img.ID})
+	return layers, nil
 }
 
 // usedMeanwhile makes the error of an image that another program made a container of just now.

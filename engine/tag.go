@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/index"
 	"github.com/imaged-project/imaged/engine/names"
 )
@@ -24,7 +25,15 @@ func (e *Engine) Tag(ctx context.Context, name string, tags []string) error {
 	if err != nil {
 		return err
 	}
-	return e.rename(ctx, name, func(img *index.Image) error { return e.store.AddNames(img.ID, full) })
+	return e.rename(ctx, name, func(img *index.Image) error {
+		if err := e.store.AddNames(img.ID, full); err != nil {
+			return err
+		}
+		for _, n := range full {
+			e.events.Publish(events.Event{Kind: events.Tagged, ID: img.ID, Name: n})
+		}
+		return nil
+	})
 }
 
 // Untag takes references away from an image, all of them if none is given. If one is not the image's, that is
@@ -47,8 +56,19 @@ func (e *Engine) Untag(ctx context.Context, name string, tags []string) error {
 		if len(full) == 0 {
 			return nil
 		}
-		return e.store.RemoveNames(img.ID, full)
+		if err := e.store.RemoveNames(img.ID, full); err != nil {
+			return err
+		}
+		e.untagged(img.ID, full...)
+		return nil
 	})
+}
+
+// untagged says that an image has lost names.
+func (e *Engine) untagged(id string, names ...string) {
+	for _, n := range names {
+		e.events.Publish(events.Event{Kind: events.Untagged, ID: id, Name: n})
+	}
 }
 
 // normalizeAll completes references that an image is to get or to lose.
