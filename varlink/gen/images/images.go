@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -199,6 +200,98 @@ type Removal struct {
 	Reason *string `json:"reason,omitzero"`
 }
 
+// Layer - One layer of the store.
+type Layer struct {
+	// Its id.
+	ID string `json:"id"`
+	// Id of the layer below it. Null for a base layer.
+	Parent *string `json:"parent,omitzero"`
+	// Uncompressed bytes it adds; 0 where that is not known, as of a container's own layer.
+	Size int64 `json:"size"`
+	// Ids of the images whose topmost layer it is, newest first.
+	Images []string `json:"images"`
+	// References of those images.
+	Names []string `json:"names"`
+}
+
+// ChangeKind - What happened to a path: it is new, it was something else before, or it is gone. A folder in which something changed
+// is changed, too; of a deleted folder nothing in it is told.
+type ChangeKind string
+
+// The values of ChangeKind.
+const (
+	ChangeKindAdded   ChangeKind = "added"
+	ChangeKindChanged ChangeKind = "changed"
+	ChangeKindDeleted ChangeKind = "deleted"
+)
+
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
+func (v *ChangeKind) UnmarshalText(text []byte) error {
+	*v = ChangeKind(strings.ReplaceAll(string(text), "-", "_"))
+	return nil
+}
+
+// Change - One changed path.
+type Change struct {
+	// Absolute path inside the image. Bytes that are no UTF-8 are replaced by U+FFFD.
+	Path string `json:"path"`
+	// What happened to it.
+	Kind ChangeKind `json:"kind"`
+}
+
+// Pruned - One removed image.
+type Pruned struct {
+	// Its id.
+	ID string `json:"id"`
+	// References it had.
+	Names []string `json:"names"`
+	// Bytes that came free with it: of its metadata, and of layers that no other image had.
+	Size int64 `json:"size"`
+}
+
+// Usage - Space that one image takes.
+type Usage struct {
+	// Its id.
+	ID string `json:"id"`
+	// Its references.
+	Names []string `json:"names"`
+	// Bytes of all its layers and metadata.
+	Size int64 `json:"size"`
+	// Bytes of layers that other images use too.
+	Shared int64 `json:"shared"`
+	// Bytes that only this image uses: size without shared.
+	Unique int64 `json:"unique"`
+	// How many containers were made from it.
+	Containers int64 `json:"containers"`
+}
+
+// EventKind - What may happen to an image. An image that another program brought into the store is told as pulled, however it came.
+// mounted and unmounted are kept for later versions: they do not come yet.
+type EventKind string
+
+// The values of EventKind.
+const (
+	EventKindPulled     EventKind = "pulled"
+	EventKindPullFailed EventKind = "pull_failed"
+	EventKindPushed     EventKind = "pushed"
+	EventKindLoaded     EventKind = "loaded"
+	EventKindSaved      EventKind = "saved"
+	EventKindImported   EventKind = "imported"
+	EventKindBuilt      EventKind = "built"
+	EventKindCommitted  EventKind = "committed"
+	EventKindTagged     EventKind = "tagged"
+	EventKindUntagged   EventKind = "untagged"
+	EventKindRemoved    EventKind = "removed"
+	EventKindMounted    EventKind = "mounted"
+	EventKindUnmounted  EventKind = "unmounted"
+)
+
+// UnmarshalText takes a value off the wire, where a dash may stand for an underscore; unknown values are kept.
+func (v *EventKind) UnmarshalText(text []byte) error {
+	*v = EventKind(strings.ReplaceAll(string(text), "-", "_"))
+	return nil
+}
+
 // ListIn is what List takes.
 type ListIn struct {
 	// Show intermediate images too. Default false.
@@ -321,6 +414,102 @@ type RemoveIn struct {
 type RemoveOut struct {
 	// What was done, one entry a name, in the order given.
 	Results []Removal `json:"results"`
+}
+
+// TreeIn is what Tree takes.
+type TreeIn struct {
+	// Name of the image.
+	Name string `json:"name"`
+	// Show the image's topmost layer and what depends on it instead of what the image is built on. Default false.
+	WhatRequires *bool `json:"whatRequires,omitzero"`
+}
+
+// TreeOut is what Tree replies.
+type TreeOut struct {
+	// The layers.
+	Layers []Layer `json:"layers"`
+}
+
+// LayersIn is what Layers takes.
+type LayersIn struct{}
+
+// LayersOut is what Layers replies.
+type LayersOut struct {
+	// The layers.
+	Layers []Layer `json:"layers"`
+}
+
+// DiffIn is what Diff takes.
+type DiffIn struct {
+	// Name of the image.
+	Name string `json:"name"`
+	// Name of the image to compare with. Default: what the topmost layer lies on.
+	Other *string `json:"other,omitzero"`
+}
+
+// DiffOut is one reply of Diff.
+type DiffOut struct {
+	// The changes, by path.
+	Changes []Change `json:"changes"`
+}
+
+// PruneIn is what Prune takes.
+type PruneIn struct {
+	// Remove every image that no container uses, not only dangling ones. Default false.
+	All *bool `json:"all,omitzero"`
+	// An image counts as unused, too, if all its containers were left by builds: made by buildah, unknown to podman, not
+	// mounted. They are removed with it. Default false.
+	External *bool `json:"external,omitzero"`
+	// Remove what builds keep for RUN --mount=type=cache, too. Default false.
+	BuildCache *bool `json:"buildCache,omitzero"`
+	// Filters as in List: label, until, dangling, containers, and all=true. With dangling, the others need not dangle.
+	Filters []string `json:"filters,omitzero"`
+}
+
+// PruneOut is what Prune replies.
+type PruneOut struct {
+	// What was removed, in the order in which it went.
+	Removed []Pruned `json:"removed"`
+	// Bytes that came free, the build cache among them.
+	Reclaimed int64 `json:"reclaimed"`
+}
+
+// DiskUsageIn is what DiskUsage takes.
+type DiskUsageIn struct{}
+
+// DiskUsageOut is what DiskUsage replies.
+type DiskUsageOut struct {
+	// The images, newest first.
+	Images []Usage `json:"images"`
+	// Bytes of all of them, shared layers counted once.
+	Total int64 `json:"total"`
+	// Bytes that would come free if every image that no container uses were removed.
+	Reclaimable int64 `json:"reclaimable"`
+}
+
+// WatchIn is what Watch takes.
+type WatchIn struct {
+	// Filters: event=KIND, image=NAME (or an id, or the beginning of one), as key=value or key!=value; equal keys are
+	// alternatives, different keys must all hold.
+	Filters []string `json:"filters,omitzero"`
+}
+
+// WatchOut is one reply of Watch.
+type WatchOut struct {
+	// True in the first reply, once nothing can be missed.
+	Ready *bool `json:"ready,omitzero"`
+	// What happened.
+	Event EventKind `json:"event,omitzero"`
+	// Id of the image. Null if there is none, with pull_failed.
+	ID *string `json:"id,omitzero"`
+	// Reference, where one was concerned.
+	Name *string `json:"name,omitzero"`
+	// When.
+	Time *string `json:"time,omitzero"`
+	// Full name of the error that the pull ended with, with pull_failed.
+	Error *string `json:"error,omitzero"`
+	// The error's message, with pull_failed.
+	Reason *string `json:"reason,omitzero"`
 }
 
 // ImageNotFoundError - No image of the store has this name.
@@ -528,6 +717,30 @@ type Handler interface {
 	// With one name its failure is the call's error. With several each result carries its own, and the rest goes on.
 	// Errors: ImageNotFound, AmbiguousName, InvalidReference, ImageInUse, ReadOnlyImage, LimitExceeded.
 	Remove(ctx context.Context, in RemoveIn) (RemoveOut, error)
+	// Tree - Get the layers of an image with the images that end on each, parents before children. Of a manifest list, the image
+	// for this machine is taken.
+	// Errors: ImageNotFound, AmbiguousName, InvalidReference.
+	Tree(ctx context.Context, in TreeIn) (TreeOut, error)
+	// Layers - Get all layers of the store, containers' own among them, parents before children.
+	// Errors: StoreBusy, Cancelled, Failed.
+	Layers(ctx context.Context, in LayersIn) (LayersOut, error)
+	// Diff - Tell which paths of an image differ from what lies below its topmost layer, or from another image, sorted by path. With
+	// more, in batches of at most 1,000. Paths are compared by type, mode, owner, size, time of change (not of folders), link
+	// target, extended attributes and a checksum of the content. Of a manifest list, the image for this machine is taken.
+	// Errors: ImageNotFound, AmbiguousName, InvalidReference, StoreBusy, LimitExceeded, Cancelled, Failed.
+	Diff(ctx context.Context, in DiffIn, send func(DiffOut) error) (DiffOut, error)
+	// Prune - Remove images that nothing uses, and what then is not used any more. Without all, only dangling ones go. An image that gets
+	// a name or a container meanwhile stays. Images without a name that came within the last second are waited for.
+	// Errors: InvalidParameter of org.varlink.service, LimitExceeded, StorageFull, StoreBusy, Cancelled, Failed.
+	Prune(ctx context.Context, in PruneIn) (PruneOut, error)
+	// DiskUsage - Tell how much space images take. An image that is removed meanwhile is left out.
+	// Errors: StoreBusy, Cancelled, Failed.
+	DiskUsage(ctx context.Context, in DiskUsageIn) (DiskUsageOut, error)
+	// Watch - Watch what happens to images, by whomever: changes that other programs make in the same store are seen too.
+	// A watcher that does not read in time gets LimitExceeded once events are lost; it never holds up anybody. What one program
+	// does to names within a moment may be told in one: a name that came and went at once is not told.
+	// Errors: InvalidParameter of org.varlink.service, LimitExceeded, Cancelled, Failed.
+	Watch(ctx context.Context, in WatchIn, send func(WatchOut) error) (WatchOut, error)
 }
 
 // Unimplemented answers every method with org.varlink.service.MethodNotImplemented. A Handler that embeds it still
@@ -581,21 +794,57 @@ func (Unimplemented) Remove(context.Context, RemoveIn) (RemoveOut, error) {
 	return RemoveOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Remove"}
 }
 
+// Tree implements Handler.
+func (Unimplemented) Tree(context.Context, TreeIn) (TreeOut, error) {
+	return TreeOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Tree"}
+}
+
+// Layers implements Handler.
+func (Unimplemented) Layers(context.Context, LayersIn) (LayersOut, error) {
+	return LayersOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Layers"}
+}
+
+// Diff implements Handler.
+func (Unimplemented) Diff(context.Context, DiffIn, func(DiffOut) error) (DiffOut, error) {
+	return DiffOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Diff"}
+}
+
+// Prune implements Handler.
+func (Unimplemented) Prune(context.Context, PruneIn) (PruneOut, error) {
+	return PruneOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Prune"}
+}
+
+// DiskUsage implements Handler.
+func (Unimplemented) DiskUsage(context.Context, DiskUsageIn) (DiskUsageOut, error) {
+	return DiskUsageOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".DiskUsage"}
+}
+
+// Watch implements Handler.
+func (Unimplemented) Watch(context.Context, WatchIn, func(WatchOut) error) (WatchOut, error) {
+	return WatchOut{}, &varlink.MethodNotImplementedError{Method: Interface + ".Watch"}
+}
+
 // New makes the interface of its handler, for varlink.Server.Register.
 func New(h Handler) varlink.Interface {
 	return varlink.Interface{
 		Name:        Interface,
 		Description: idl.Description(Interface),
 		Methods: map[string]varlink.Method{
-			"List":    {ReadOnly: true, More: varlink.MoreSupported, Handle: varlink.HandleStream(h.List)},
-			"Get":     {ReadOnly: true, Handle: varlink.Handle(h.Get)},
-			"Inspect": {ReadOnly: true, Handle: varlink.Handle(h.Inspect)},
-			"Exists":  {ReadOnly: true, Handle: varlink.Handle(h.Exists)},
-			"Resolve": {ReadOnly: true, Handle: varlink.Handle(h.Resolve)},
-			"History": {ReadOnly: true, Handle: varlink.Handle(h.History)},
-			"Tag":     {Handle: varlink.Handle(h.Tag)},
-			"Untag":   {Handle: varlink.Handle(h.Untag)},
-			"Remove":  {Handle: varlink.Handle(h.Remove)},
+			"List":      {ReadOnly: true, More: varlink.MoreSupported, Handle: varlink.HandleStream(h.List)},
+			"Get":       {ReadOnly: true, Handle: varlink.Handle(h.Get)},
+			"Inspect":   {ReadOnly: true, Handle: varlink.Handle(h.Inspect)},
+			"Exists":    {ReadOnly: true, Handle: varlink.Handle(h.Exists)},
+			"Resolve":   {ReadOnly: true, Handle: varlink.Handle(h.Resolve)},
+			"History":   {ReadOnly: true, Handle: varlink.Handle(h.History)},
+			"Tag":       {Handle: varlink.Handle(h.Tag)},
+			"Untag":     {Handle: varlink.Handle(h.Untag)},
+			"Remove":    {Handle: varlink.Handle(h.Remove)},
+			"Tree":      {ReadOnly: true, Handle: varlink.Handle(h.Tree)},
+			"Layers":    {ReadOnly: true, Handle: varlink.Handle(h.Layers)},
+			"Diff":      {ReadOnly: true, More: varlink.MoreSupported, Handle: varlink.HandleStream(h.Diff)},
+			"Prune":     {Handle: varlink.Handle(h.Prune)},
+			"DiskUsage": {ReadOnly: true, Handle: varlink.Handle(h.DiskUsage)},
+			"Watch":     {ReadOnly: true, More: varlink.MoreRequired, Handle: varlink.HandleStream(h.Watch)},
 		},
 	}
 }
@@ -697,6 +946,74 @@ func (c *Client) Remove(ctx context.Context, in RemoveIn) (RemoveOut, error) {
 	var out RemoveOut
 	err := c.conn.Call(ctx, Interface+".Remove", in, &out)
 	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// Tree - Get the layers of an image with the images that end on each, parents before children. Of a manifest list, the image
+// for this machine is taken.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference.
+func (c *Client) Tree(ctx context.Context, in TreeIn) (TreeOut, error) {
+	var out TreeOut
+	err := c.conn.Call(ctx, Interface+".Tree", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// Layers - Get all layers of the store, containers' own among them, parents before children.
+// Errors: StoreBusy, Cancelled, Failed.
+func (c *Client) Layers(ctx context.Context, in LayersIn) (LayersOut, error) {
+	var out LayersOut
+	err := c.conn.Call(ctx, Interface+".Layers", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// Diff - Tell which paths of an image differ from what lies below its topmost layer, or from another image, sorted by path. With
+// more, in batches of at most 1,000. Paths are compared by type, mode, owner, size, time of change (not of folders), link
+// target, extended attributes and a checksum of the content. Of a manifest list, the image for this machine is taken.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, StoreBusy, LimitExceeded, Cancelled, Failed.
+//
+// This waits for the one reply of a call without more; DiffStream sees them all.
+func (c *Client) Diff(ctx context.Context, in DiffIn) (DiffOut, error) {
+	var out DiffOut
+	err := c.conn.Call(ctx, Interface+".Diff", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// DiffStream calls Diff with more and yields every reply as it comes; a failure is the last thing yielded.
+// Leaving the loop early closes the connection, which cancels the call.
+//
+// Diff - Tell which paths of an image differ from what lies below its topmost layer, or from another image, sorted by path. With
+// more, in batches of at most 1,000. Paths are compared by type, mode, owner, size, time of change (not of folders), link
+// target, extended attributes and a checksum of the content. Of a manifest list, the image for this machine is taken.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, StoreBusy, LimitExceeded, Cancelled, Failed.
+func (c *Client) DiffStream(ctx context.Context, in DiffIn) iter.Seq2[DiffOut, error] {
+	return stream[DiffOut](c.conn.Stream(ctx, Interface+".Diff", in))
+}
+
+// Prune - Remove images that nothing uses, and what then is not used any more. Without all, only dangling ones go. An image that gets
+// a name or a container meanwhile stays. Images without a name that came within the last second are waited for.
+// Errors: InvalidParameter of org.varlink.service, LimitExceeded, StorageFull, StoreBusy, Cancelled, Failed.
+func (c *Client) Prune(ctx context.Context, in PruneIn) (PruneOut, error) {
+	var out PruneOut
+	err := c.conn.Call(ctx, Interface+".Prune", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// DiskUsage - Tell how much space images take. An image that is removed meanwhile is left out.
+// Errors: StoreBusy, Cancelled, Failed.
+func (c *Client) DiskUsage(ctx context.Context, in DiskUsageIn) (DiskUsageOut, error) {
+	var out DiskUsageOut
+	err := c.conn.Call(ctx, Interface+".DiskUsage", in, &out)
+	return out, varlink.DecodeErrors(err, Errors)
+}
+
+// WatchStream calls Watch with more and yields every reply as it comes; a failure is the last thing yielded.
+// Leaving the loop early closes the connection, which cancels the call.
+//
+// Watch - Watch what happens to images, by whomever: changes that other programs make in the same store are seen too.
+// A watcher that does not read in time gets LimitExceeded once events are lost; it never holds up anybody. What one program
+// does to names within a moment may be told in one: a name that came and went at once is not told.
+// Errors: InvalidParameter of org.varlink.service, LimitExceeded, Cancelled, Failed.
+func (c *Client) WatchStream(ctx context.Context, in WatchIn) iter.Seq2[WatchOut, error] {
+	return stream[WatchOut](c.conn.Stream(ctx, Interface+".Watch", in))
 }
 
 // stream decodes replies; it ends with the first error.
