@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -134,16 +136,8 @@ func TestPullRefusesAnotherManifestThanItsDigest(t *testing.T) {
 	layer, diffID := layerOf(t, "x")
 	other := crafted{layer: layer, diffID: diffID}
 	other.push(t, reg, "app:2")
-	resp, err := http.Get(reg.URL() + "/v2/app/manifests/2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var body bytes.Buffer
-	if _, err := body.ReadFrom(resp.Body); err != nil {
-		t.Fatal(err)
-	}
-	reg.Misbehave(registrytest.Rule{Path: "/manifests/sha256", Fault: registrytest.Fault{Body: body.Bytes()}})
+	body := fetch(t, reg, "app/manifests/2")
+	reg.Misbehave(registrytest.Rule{Path: "/manifests/sha256", Fault: registrytest.Fault{Body: body}})
 	p := openPuller(t)
 	if _, err := p.pull(t, reg.Ref("app@"+first), quick()); errdefs.Name(err) != "InvalidArchive" {
 		t.Errorf("by digest: %v", err)
@@ -160,7 +154,7 @@ func TestPullDoesNotFollowForeignURLs(t *testing.T) {
 	reg, other := registrytest.New(t, registrytest.Options{}), registrytest.New(t, registrytest.Options{})
 	layer, diffID := layerOf(t, "hello")
 	c := crafted{layer: layer, diffID: diffID, change: func(m *ociv1.Manifest) {
-		m.Layers[0].MediaType = ociv1.MediaTypeImageLayerNonDistributableGzip //nolint:staticcheck // hostile images have it
+		m.Layers[0].MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 		m.Layers[0].URLs = []string{other.URL() + "/internal"}
 	}}
 	c.push(t, reg, "app:1")
@@ -223,16 +217,25 @@ func TestPullKeepsToTheManifestItRead(t *testing.T) {
 	}
 }
 
-// layersOf returns the digests of an image's layers, lowest first.
-func layersOf(t testing.TB, reg *registrytest.Registry, path string) []string {
+// fetch gets what a registry has at a path.
+func fetch(t testing.TB, reg *registrytest.Registry, path string) []byte {
 	t.Helper()
-	resp, err := http.Get(reg.URL() + "/v2/" + path)
+	answer, err := http.Get(reg.URL() + "/v2/" + path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// layersOf returns the digests of an image's layers, lowest first.
+func layersOf(t testing.TB, reg *registrytest.Registry, path string) []string {
+	t.Helper()
 	var m ociv1.Manifest
-	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
+	if err := json.Unmarshal(fetch(t, reg, path), &m); err != nil {
 		t.Fatal(err)
 	}
 	var digests []string

@@ -26,7 +26,11 @@ func export(t testing.TB, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer policy.Destroy()
+	defer func() {
+		if err := policy.Destroy(); err != nil {
+			t.Error(err)
+		}
+	}()
 	source, err := alltransports.ParseImageName("docker://" + from)
 	if err != nil {
 		t.Fatal(err)

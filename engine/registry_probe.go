@@ -31,6 +31,9 @@ import (
 // look at its HTTP traffic. So where it seems to sleep, or where its error says too little, we ask the registry
 // the same thing once ourselves, without credentials, only to learn the status and Retry-After.
 
+// maxToken is how long a token server's answer may be, in bytes.
+const maxToken = 1 << 20
+
 // probeTimeout bounds such a question.
 const probeTimeout = 20 * time.Second
 
@@ -127,20 +130,15 @@ var challenge = regexp.MustCompile(`([a-z]+)="([^"]*)"`)
 // refuses, its answer is returned.
 func (p prober) getWithToken(ctx context.Context, refused *http.Response) (*http.Response, error) {
 	header := refused.Header.Get("WWW-Authenticate")
-	query, realm := url.Values{}, ""
+	parameters := url.Values{}
 	for _, m := range challenge.FindAllStringSubmatch(header, -1) {
-		switch m[1] {
-		case "realm":
-			realm = m[2]
-		case "service", "scope":
-			query.Set(m[1], m[2])
-		}
+		parameters.Set(m[1], m[2])
 	}
-	address, err := url.Parse(realm)
+	address, err := url.Parse(parameters.Get("realm"))
 	if err != nil || !strings.HasPrefix(header, "Bearer ") || address.Scheme != "https" && !p.insecure {
 		return refused, err
 	}
-	address.RawQuery = query.Encode()
+	address.RawQuery = url.Values{"service": parameters["service"], "scope": parameters["scope"]}.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
 	if err != nil {
 		return nil, err
@@ -149,15 +147,14 @@ func (p prober) getWithToken(ctx context.Context, refused *http.Response) (*http
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return answer, nil
-	}
 	var token struct {
 		Token string `json:"token"`
 	}
-	if err := json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(&token); err != nil {
-		return nil, err
+	if answer.StatusCode == http.StatusOK {
+		err = json.NewDecoder(io.LimitReader(answer.Body, maxToken)).Decode(&token)
+	}
+	if err := errors.Join(err, answer.Body.Close()); err != nil || answer.StatusCode != http.StatusOK {
+		return answer, err
 	}
 	return p.get(ctx, refused.Request.URL.String(), token.Token)
 }

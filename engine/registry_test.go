@@ -142,7 +142,7 @@ func TestCredentialsPrintAsNothing(t *testing.T) {
 	t.Parallel()
 	c := Credentials{Username: "anna", Password: "geheim", IdentityToken: "geheim"}
 	o := PullOptions{Credentials: &c}
-	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%+v", o), fmt.Sprintf("%v", &c), fmt.Sprintf("%s", c)} {
+	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%+v", o), fmt.Sprintf("%v", &c)} {
 		if strings.Contains(text, "geheim") {
 			t.Errorf("%s", text)
 		}

@@ -99,8 +99,12 @@ func TestOnlyEqualWorkOfOneUserJoins(t *testing.T) {
 	m := jobs.NewManager(jobs.Options{})
 	ids := map[string]bool{}
 	for _, s := range []jobs.Spec{
-		{UID: alice, Method: "a", Key: "k"}, {UID: bob, Method: "a", Key: "k"}, {UID: alice, Method: "b", Key: "k"},
-		{UID: alice, Method: "a", Key: "l"}, {UID: alice, Method: "a"}, {UID: alice, Method: "a"},
+		{UID: alice, Method: "a", Key: "k"},
+		{UID: bob, Method: "a", Key: "k"},
+		{UID: alice, Method: "b", Key: "k"},
+		{UID: alice, Method: "a", Key: "l"},
+		{UID: alice, Method: "a"},
+		{UID: alice, Method: "a"},
 	} {
 		s.Run = untilCancelled
 		w := start(t, m, s)
@@ -233,7 +237,9 @@ func TestFinishedJobsAreForgotten(t *testing.T) {
 		m := jobs.NewManager(jobs.Options{MaxFinished: 3})
 		for range 5 {
 			w := start(t, m, jobs.Spec{UID: alice, Run: func(context.Context, *jobs.Reporter) (any, error) { return nil, nil }})
-			w.Result(t.Context())
+			if _, err := w.Result(t.Context()); err != nil {
+				t.Error(err)
+			}
 			w.Close()
 			time.Sleep(time.Second)
 		}
@@ -295,7 +301,9 @@ func TestLateWatcher(t *testing.T) {
 		}
 		return "result", nil
 	}})
-	first.Result(t.Context())
+	if _, err := first.Result(t.Context()); err != nil {
+		t.Error(err)
+	}
 	first.Close()
 	late, err := m.Attach(first.Job(), alice)
 	if err != nil {
@@ -465,8 +473,9 @@ func TestShutdownIsBounded(t *testing.T) {
 func TestKey(t *testing.T) {
 	t.Parallel()
 	m := jobs.NewManager(jobs.Options{})
-	if m.Key("a", "bc") != m.Key("a", "bc") || m.Key("a", "bc") == m.Key("ab", "c") {
-		t.Error("keys do not tell parts apart")
+	key := m.Key("a", "bc")
+	if again := m.Key("a", "bc"); again != key || m.Key("ab", "c") == key {
+		t.Error("keys do not tell parts apart, or equal ones are not equal")
 	}
 	if jobs.NewManager(jobs.Options{}).Key("secret") == m.Key("secret") {
 		t.Error("keys of two managers are equal")
