@@ -143,6 +143,8 @@ func (c *Call) send(name string, out any, continues bool) error {
 	switch {
 	case c.replied:
 		return ErrReplied
+	case c.upgraded != nil && (continues || c.upgraded.finished.Load()):
+		return nil
 	case errors.Is(context.Cause(c.ctx.Context), ErrHangup):
 		c.last = true
 		return ErrHangup
@@ -163,7 +165,7 @@ func (c *Call) send(name string, out any, continues bool) error {
 		return err
 	}
 	c.replied = !continues
-	c.last = c.replied && c.upgrade && name == "" // what follows is not for us
+	c.last = c.upgraded != nil || c.replied && c.upgrade && name == "" // what follows is not for us
 	return nil
 }
 
@@ -251,6 +253,9 @@ func (c *Call) conclude(err error) {
 	replied, last := c.replied, c.last
 	c.mu.Unlock()
 	switch {
+	case c.upgraded != nil && !replied && err != nil:
+		c.replyError(err)
+		return
 	case last:
 		return
 	case err == nil && (replied || c.oneway):

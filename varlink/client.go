@@ -119,7 +119,7 @@ func (c *Client) Stream(ctx context.Context, method string, in any) iter.Seq2[Re
 // Upgrade calls a method with upgrade, decodes the confirming reply into out, and hands the raw connection over. The Client
 // cannot be used any more then; after an error reply it can.
 func (c *Client) Upgrade(ctx context.Context, method string, in, out any) (*UpgradedConn, error) {
-	err := c.exchange(ctx, method, "upgrade", in, func() error {
+	one := func(out any) error {
 		r, err := c.receive()
 		if err == nil && r.continues {
 			err = c.kill(fmt.Errorf("%w: continues in the reply to a call without more", errMalformed))
@@ -130,8 +130,8 @@ func (c *Client) Upgrade(ctx context.Context, method string, in, out any) (*Upgr
 			}
 		}
 		return err
-	})
-	if err != nil {
+	}
+	if err := c.exchange(ctx, method, "upgrade", in, func() error { return one(out) }); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
@@ -141,6 +141,8 @@ func (c *Client) Upgrade(ctx context.Context, method string, in, out any) (*Upgr
 		wire:  c.wire,
 		cause: func() error { return nil },
 		gone:  func(error) {},
+		ended: func() {},
+		final: one,
 		close: func(*UpgradedConn) error { return c.Close() },
 	}, nil
 }
