@@ -275,14 +275,16 @@ func mostUseful(failures []error) error {
 
 // shortReason is an error's cause alone, for a list of attempts.
 func shortReason(err error) string {
-	switch e := errdefs.Find(err).(type) {
-	case *errdefs.ReferenceNotFound:
+	if e, ok := errors.AsType[*errdefs.ReferenceNotFound](err); ok {
 		return e.Reason
-	case *errdefs.AuthenticationRequired:
+	}
+	if e, ok := errors.AsType[*errdefs.AuthenticationRequired](err); ok {
 		return e.Reason
-	case *errdefs.AccessDenied:
+	}
+	if e, ok := errors.AsType[*errdefs.AccessDenied](err); ok {
 		return e.Reason
-	case *errdefs.RegistryUnreachable:
+	}
+	if e, ok := errors.AsType[*errdefs.RegistryUnreachable](err); ok {
 		return e.Reason
 	}
 	return err.Error()
@@ -290,10 +292,10 @@ func shortReason(err error) string {
 
 // withAttempts puts what was tried into an error that has a place for it.
 func (p *puller) withAttempts(err error) error {
-	switch e := errdefs.Find(err).(type) {
-	case *errdefs.ReferenceNotFound:
+	if e, ok := errors.AsType[*errdefs.ReferenceNotFound](err); ok {
 		e.Attempts = p.attempts
-	case *errdefs.RegistryUnreachable:
+	}
+	if e, ok := errors.AsType[*errdefs.RegistryUnreachable](err); ok {
 		e.Attempts = p.attempts
 	}
 	return err
