@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/imaged-project/imaged/engine/archives"
 	"github.com/imaged-project/imaged/engine/jobs"
 )
 
@@ -30,7 +31,7 @@ func limit[T ~int | ~int64](at *T, name, unit, description string) bound {
 }
 
 // bounds are all limits of an engine.
-func bounds(j *jobs.Options, p *PullLimits) []bound {
+func bounds(j *jobs.Options, p *PullLimits, a *archives.Limits) []bound {
 	return []bound{
 		limit(&j.MaxRunning, jobs.LimitRunning, "jobs", "jobs that run at once"),
 		limit(&j.MaxWatchers, jobs.LimitWatchers, "watchers", "clients that watch one job"),
@@ -41,8 +42,15 @@ func bounds(j *jobs.Options, p *PullLimits) []bound {
 		limit(&p.LayerBytes, LimitLayerBytes, "bytes", "length of a layer, as transferred"),
 		limit(&p.ImageBytes, LimitImageBytes, "bytes", "length of all layers of an image, as transferred"),
 		limit(&p.Tags, LimitTags, "tags", "tags of a repository that are pulled at once"),
-		limit(&p.ArchiveBytes, LimitArchiveBytes, "bytes", "length of an archive once it is decompressed"),
-		limit(&p.ArchiveEntries, LimitArchiveEntries, "files", "files of an archive"),
+		limit(&a.Bytes, archives.LimitBytes, "bytes", "length of an archive once it is decompressed"),
+		limit(&a.Ratio, archives.LimitRatio, "times", "how many times as long as it came an archive or a layer in it may become, beyond a gibibyte"),
+		limit(&a.Entries, archives.LimitEntries, "files", "entries of an archive"),
+		limit(&a.DocumentBytes, archives.LimitDocumentBytes, "bytes", "length of a manifest, an index or a configuration in an archive; 4 MiB at most"),
+		limit(&a.Images, archives.LimitImages, "images", "images of an archive"),
+		limit(&a.Names, archives.LimitNames, "names", "names of all images of an archive"),
+		limit(&a.Layers, archives.LimitLayers, "layers", "layers of an image in an archive; 500 at most"),
+		limit(&a.LayerBytes, archives.LimitLayerBytes, "bytes", "length of a layer in an archive once it is decompressed, and of its files"),
+		limit(&a.LayerEntries, archives.LimitLayerEntries, "files", "files of a layer in an archive"),
 	}
 }
 
@@ -52,7 +60,7 @@ func (o *Options) SetLimit(name string, value int64) error {
 	if value <= 0 || value > math.MaxInt64/2 {
 		return fmt.Errorf("limit %s: %d: it must be positive, and there is no way to have none", name, value)
 	}
-	for _, b := range bounds(&o.Jobs, &o.Pull) {
+	for _, b := range bounds(&o.Jobs, &o.Pull, &o.Archives) {
 		if b.Name == name {
 			b.set(value)
 			return nil
@@ -63,9 +71,9 @@ func (o *Options) SetLimit(name string, value int64) error {
 
 // Limits returns the limits that are in force.
 func (e *Engine) Limits() []Limit {
-	j, p := e.jobs.Limits(), e.pullLimits
+	j, p, a := e.jobs.Limits(), e.pullLimits, e.archiveLimits
 	all := imageLimits()
-	for _, b := range bounds(&j, &p) {
+	for _, b := range bounds(&j, &p, &a) {
 		all = append(all, b.Limit)
 	}
 	return all

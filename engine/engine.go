@@ -14,6 +14,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/sirupsen/logrus"
 
+	"github.com/imaged-project/imaged/engine/archives"
 	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/hostconf"
 	"github.com/imaged-project/imaged/engine/index"
@@ -42,6 +43,8 @@ type Options struct {
 	Jobs jobs.Options
 	// Pull are the limits of pulls.
 	Pull PullLimits
+	// Archives are the limits of archives that are loaded, imported, pulled or copied from.
+	Archives archives.Limits
 	// Log gets what a person running the daemon should know. Nil: nothing is logged.
 	Log logrus.FieldLogger
 }
@@ -61,7 +64,8 @@ type Engine struct {
 
 	events *events.Hub
 
-	pullLimits PullLimits
+	pullLimits    PullLimits
+	archiveLimits archives.Limits
 }
 
 // Open opens the store. Several engines may be open in one process as long as their roots differ. The context bounds
@@ -73,8 +77,9 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	if opts.Log == nil {
 		opts.Log = discard()
 	}
-	e := &Engine{log: opts.Log, locks: newKeyedLocks(), jobs: newJobs(opts), pullLimits: opts.Pull}
+	e := &Engine{log: opts.Log, locks: newKeyedLocks(), jobs: newJobs(opts), pullLimits: opts.Pull, archiveLimits: opts.Archives}
 	e.pullLimits.defaults()
+	e.archiveLimits.Defaults()
 	if err := e.open(opts); err != nil {
 		return nil, errors.Join(e.localError("open store", err), e.release())
 	}

@@ -131,6 +131,7 @@ func (i *importer) run(ctx context.Context, r *jobs.Reporter) (result any, err e
 	if err != nil {
 		return nil, i.e.archiveError(ctx, r, err)
 	}
+	uploaded(r.Progress())
 	img := archive.Images()[0]
 	s := &storing{e: i.e, reporter: r}
 	var to []string

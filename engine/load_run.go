@@ -34,6 +34,7 @@ func (l *loader) run(ctx context.Context, r *jobs.Reporter) (result any, err err
 	if err != nil {
 		return nil, l.e.archiveError(ctx, r, err)
 	}
+	uploaded(r.Progress())
 	result, err = l.load(ctx, r, archive)
 	return result, l.e.archiveError(ctx, r, errors.Join(err, archive.Close()))
 }
@@ -85,28 +86,31 @@ func closeOnCancel(ctx context.Context, in *input) (stop func() bool) {
 
 // archiveOptions returns how archives are opened. What has to be written down first counts as a blob.
 func (e *Engine) archiveOptions(r *jobs.Reporter) archives.Options {
-	started := false
-	return archives.Options{
-		TmpDir: e.tmp.path, Limits: e.archiveLimits(), Platform: e.systemContext(),
-		Progress: func(n int64) {
-			tracker := r.Progress()
-			if !started {
-				started = true
-				tracker.Add(progress.Blob{Digest: uploadBlob, Kind: progress.Other})
-				tracker.SetPhase(progress.Transferring)
-				tracker.Start(uploadBlob)
-			}
-			tracker.Transferred(uploadBlob, n)
-		},
-	}
+	a := &arrival{tracker: r.Progress()}
+	return archives.Options{TmpDir: e.tmp.path, Limits: e.archiveLimits, Platform: e.systemContext(), Progress: a.came}
 }
 
-// archiveLimits returns the limits of archives.
-func (e *Engine) archiveLimits() archives.Limits {
-	p := e.pullLimits
-	l := archives.Limits{Bytes: p.ArchiveBytes, Entries: p.ArchiveEntries, DocumentBytes: min(p.ManifestBytes, p.ConfigBytes), Layers: p.Layers}
-	l.Defaults()
-	return l
+// arrival tells a tracker of what comes.
+type arrival struct {
+	tracker *progress.Tracker
+	started bool
+}
+
+func (a *arrival) came(n int64) {
+	if !a.started {
+		a.started = true
+		a.tracker.Add(progress.Blob{Digest: uploadBlob, Kind: progress.Other})
+		a.tracker.SetPhase(progress.Transferring)
+		a.tracker.Start(uploadBlob)
+	}
+	a.tracker.Transferred(uploadBlob, n)
+}
+
+// uploaded tells a tracker that all has come, if anything did.
+func uploaded(t *progress.Tracker) {
+	if s, _ := t.Since(0); len(s.Blobs) > 0 {
+		t.SetState(uploadBlob, progress.BlobDone)
+	}
 }
 
 // archiveError turns an error of reading an archive into one of errdefs.

@@ -16,13 +16,9 @@ const (
 	LimitImageBytes = "pull.imageBytes"
 	// LimitTags is PullLimits.Tags.
 	LimitTags = "pull.tags"
-	// LimitArchiveBytes is PullLimits.ArchiveBytes.
-	LimitArchiveBytes = "pull.archiveBytes"
-	// LimitArchiveEntries is PullLimits.ArchiveEntries.
-	LimitArchiveEntries = "pull.archiveEntries"
 )
 
-// PullLimits bound what a registry or an archive can make a pull do. Zero fields stand for their defaults.
+// PullLimits bound what a registry can make a pull do. Zero fields stand for their defaults.
 type PullLimits struct {
 	// ManifestBytes is how long a manifest may be. Zero: 4 MiB, which is also the most.
 	ManifestBytes int64
@@ -36,10 +32,6 @@ type PullLimits struct {
 	ImageBytes int64
 	// Tags is how many tags of a repository may be pulled at once. Zero: 1,000.
 	Tags int64
-	// ArchiveBytes is how long an archive may be once it is decompressed. Zero: 256 GiB.
-	ArchiveBytes int64
-	// ArchiveEntries is how many files an archive may have. Zero: 100,000.
-	ArchiveEntries int64
 }
 
 func (l *PullLimits) defaults() {
@@ -50,8 +42,6 @@ func (l *PullLimits) defaults() {
 	l.LayerBytes = cmp.Or(l.LayerBytes, 64*gib)
 	l.ImageBytes = cmp.Or(l.ImageBytes, 256*gib)
 	l.Tags = cmp.Or(l.Tags, 1000)
-	l.ArchiveBytes = cmp.Or(l.ArchiveBytes, 256*gib)
-	l.ArchiveEntries = cmp.Or(l.ArchiveEntries, 100_000)
 }
 
 // PullLimits returns the limits that are in force.

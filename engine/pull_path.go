@@ -58,10 +58,7 @@ func (p *puller) pullPath(ctx context.Context) (result PullResult, err error) {
 // openArchive opens what the reference's path names.
 func (p *puller) openArchive(ctx context.Context) (*archives.Archive, error) {
 	archive, err := archives.OpenPath(ctx, p.source.path, archives.Options{
-		TmpDir: p.e.tmp.path, Platform: p.systemContext(), Limits: archives.Limits{
-			Bytes: p.limits.ArchiveBytes, Entries: p.limits.ArchiveEntries, DocumentBytes: p.limits.ManifestBytes,
-			Layers: p.limits.Layers,
-		},
+		TmpDir: p.e.tmp.path, Platform: p.systemContext(), Limits: p.e.archiveLimits,
 	})
 	if _, ok := errors.AsType[*fs.PathError](err); ok && !errdefs.Known(err) {
 		return nil, &errdefs.InvalidReference{Reference: clean(p.source.text), Reason: clean(err.Error()), Err: quiet{err}}
