@@ -37,6 +37,8 @@ type parameters struct {
 	Path              string              `json:"path,omitzero"`
 	Limit             string              `json:"limit,omitzero"`
 	Value             int64               `json:"value,omitzero"`
+	Format            string              `json:"format,omitzero"`
+	Supported         []string            `json:"supported,omitzero"`
 	Message           string              `json:"message"`
 }
 
@@ -118,6 +120,8 @@ func parametersOf(err error) parameters {
 		p.Reference, p.Reason = e.Reference, e.Reason
 	case *errdefs.InvalidArchive:
 		p.Reason = e.Reason
+	case *errdefs.InvalidFormat:
+		p.Format, p.Supported = e.Format, e.Supported
 	case *errdefs.StorageFull:
 		p.Path, p.Reason = e.Path, e.Reason
 	case *errdefs.StoreBusy:

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/imaged-project/imaged/engine"
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -48,18 +47,9 @@ func (s jobsService) Attach(ctx context.Context, in jobs.AttachIn, send func(job
 	if err != nil {
 		return jobs.AttachOut{}, failure(interfaceOf(prefix+watch.Method()), err)
 	}
-	return resultOf(result)
-}
-
-// resultOf writes a job's result as its own method's last reply has it.
-func resultOf(result any) (jobs.AttachOut, error) {
-	var out jobs.AttachOut
-	if r, ok := result.(engine.PullResult); ok {
-		out.IDs, out.Names = r.IDs, r.Names
-		result = pulled(r)
-	}
-	text, err := json.Marshal(result)
-	out.Result = jsontext.Value(text)
+	last := resultOf(result)
+	out := recode[jobs.AttachOut](last)
+	out.Result, err = json.Marshal(last)
 	return out, err
 }
 

@@ -29,26 +29,81 @@ func (s transfersService) Pull(ctx context.Context, in transfers.PullIn, send fu
 	if err != nil {
 		return transfers.PullOut{}, failure(transfers.Interface, err)
 	}
-	return pulled(result.(engine.PullResult)), nil
+	return final[transfers.PullOut](result), nil
 }
 
-func pulled(r engine.PullResult) transfers.PullOut {
-	return transfers.PullOut{IDs: r.IDs, Names: r.Names}
+// Copy copies an image from one place to another.
+func (s transfersService) Copy(ctx context.Context, in transfers.CopyIn, send func(transfers.CopyOut) error) (transfers.CopyOut, error) {
+	peer := varlink.CallFrom(ctx).Peer()
+	watch, err := s.engine.Copy(ctx, in.Source, in.Destination, engine.CopyOptions{
+		UID: peer.UID, AllowPath: own(peer), All: value(in.All),
+		SourceCredentials: credentialsOf(in.SourceCredentials), DestinationCredentials: credentialsOf(in.DestinationCredentials),
+		SourceTLSVerify: in.SourceTLSVerify, DestinationTLSVerify: in.DestinationTLSVerify,
+	})
+	if err != nil {
+		return transfers.CopyOut{}, failure(transfers.Interface, err)
+	}
+	result, err := follow(ctx, watch, func(n news) error {
+		return send(transfers.CopyOut{Job: n.job, Progress: n.progress, Lines: n.lines})
+	})
+	if err != nil {
+		return transfers.CopyOut{}, failure(transfers.Interface, err)
+	}
+	return final[transfers.CopyOut](result), nil
 }
+
+// Search searches registries.
+func (s transfersService) Search(ctx context.Context, in transfers.SearchIn) (transfers.SearchOut, error) {
+	found, err := s.engine.Search(ctx, in.Term, engine.SearchOptions{
+		Limit: int(value(in.Limit)), Official: in.Official, Automated: in.Automated, Stars: int(value(in.Stars)),
+		ListTags: value(in.ListTags), Credentials: credentialsOf(in.Credentials), TLSVerify: in.TLSVerify,
+	})
+	var out transfers.SearchOut
+	for _, r := range found {
+		out.Results = append(out.Results, transfers.SearchResult{
+			Registry: r.Registry, Name: r.Name, Tag: optional(r.Tag), Description: r.Description, Stars: r.Stars, Official: r.Official, Automated: r.Automated,
+		})
+	}
+	return out, failure(transfers.Interface, err)
+}
+
+// resultOf writes a job's result as the last reply of its method.
+func resultOf(result any) any {
+	switch r := result.(type) {
+	case engine.PullResult:
+		return transfers.PullOut{IDs: r.IDs, Names: r.Names}
+	case engine.SaveResult:
+		return transfers.SaveOut{Size: &r.Size}
+	case engine.LoadResult:
+		return transfers.LoadOut{IDs: r.IDs, Names: r.Names}
+	case engine.ImportResult:
+		return transfers.ImportOut{ID: &r.ID}
+	case engine.CopyResult:
+		return transfers.CopyOut{Digest: &r.Digest}
+	}
+	return result
+}
+
+// final is resultOf for a method that knows what its job returns.
+func final[Out any](result any) Out { return resultOf(result).(Out) }
 
 func pullOptions(peer varlink.Peer, in transfers.PullIn) engine.PullOptions {
 	o := engine.PullOptions{
 		UID: peer.UID, AllowPath: own(peer), Policy: engine.PullPolicy(in.Policy), AllTags: value(in.AllTags), TLSVerify: in.TLSVerify,
-		Platform: platformOf(in.Platform), Detach: value(in.Detach),
+		Platform: platformOf(in.Platform), Detach: value(in.Detach), Credentials: credentialsOf(in.Credentials),
 		RetryDelay: seconds(in.RetryDelaySeconds), StallTimeout: seconds(in.StallTimeoutSeconds),
 	}
 	if in.Retries != nil {
 		o.Retries = new(int(*in.Retries))
 	}
-	if c := in.Credentials; c != nil {
-		o.Credentials = &engine.Credentials{Username: value(c.Username), Password: value(c.Password), IdentityToken: value(c.IdentityToken)}
-	}
 	return o
+}
+
+func credentialsOf(c *transfers.Credentials) *engine.Credentials {
+	if c == nil {
+		return nil
+	}
+	return &engine.Credentials{Username: value(c.Username), Password: value(c.Password), IdentityToken: value(c.IdentityToken)}
 }
 
 func platformOf(p *transfers.Platform) *names.Platform {

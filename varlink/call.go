@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -159,6 +160,10 @@ func (c *Call) send(name string, out any, continues bool) error {
 	}
 	if most := c.conn.wire.limits.message; b.Len()-1 > most {
 		return &LimitError{Limit: "MaxMessageSize", Value: int64(most)}
+	}
+	if c.upgraded != nil {
+		c.upgraded.stop()
+		_ = c.conn.wire.conn.SetDeadline(time.Time{}) // whoever interrupted reads meant those
 	}
 	if err := c.post(b.Bytes(), files, continues); err != nil {
 		c.last = true
