@@ -4,14 +4,15 @@
 // # Reads never wait for writes
 //
 // The storage library unpacks a layer under the store's layer lock, for seconds. So the verbs that only read (List,
-// Get, Inspect, Exists, Resolve, History, Info) take no lock of the store at all: package index reads the store's
+// Get, Inspect, Exists, Resolve, History, Tree, Layers, Diff, DiskUsage, Watch, Info) take no lock of the store at all: package index reads the store's
 // records, which are replaced in one step on disk, and remembers per image id what cannot change. What other
 // programs do to the store is seen at the next call.
 //
 // # Writes
 //
 // Verbs that change an image hold a lock of that image, and answer only after a syncfs of the store's file system: what was
-// acknowledged survives a power cut. The store's own locks keep other programs away.
+// acknowledged survives a power cut. The store's own locks keep other programs away. What was done is published (package
+// events) for those who watch, before the image's lock is given back.
 //
 // # The race detector
 //
