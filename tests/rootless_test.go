@@ -1,0 +1,102 @@
+package tests
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/imaged-project/imaged/tests/registrytest"
+	"github.com/imaged-project/imaged/varlink"
+	"github.com/imaged-project/imaged/varlink/gen/images"
+	"github.com/imaged-project/imaged/varlink/gen/info"
+	"github.com/imaged-project/imaged/varlink/gen/transfers"
+)
+
+// nobody is the user without rights, who has an entry in /etc/passwd and no subordinate ids.
+const nobody = 65534
+
+// A daemon of an ordinary user, activated with a listening socket, pulls into a store of that user's.
+func TestRootless(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	folder := userFolder(t)
+	binary := filepath.Join(folder, "imaged")
+	build := exec.Command("go", "build", "-o", binary, "../cmd/imaged")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	client := varlink.NewClient(activateAs(t, nobody, folder, binary))
+	defer func() { _ = client.Close() }()
+
+	registry := registrytest.New(t, registrytest.Options{})
+	registry.PushImage(t, "sample:1", registrytest.ImageOptions{})
+	pull := transfers.PullIn{Reference: registry.Host() + "/sample:1", TLSVerify: new(false)}
+	pulled, err := transfers.NewClient(client).Pull(t.Context(), pull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := images.NewClient(client).Get(t.Context(), images.GetIn{Name: pull.Reference})
+	if err != nil || got.Image.ID != pulled.IDs[0] {
+		t.Errorf("got %q of %q, %v", got.Image.ID, pulled.IDs, err)
+	}
+	store, err := info.NewClient(client).GetStore(t.Context(), info.GetStoreIn{})
+	if err != nil || !store.Rootless || filepath.Dir(store.GraphRoot) != folder {
+		t.Errorf("got %+v, %v", store, err)
+	}
+}
+
+// userFolder makes a folder that the user may write and reach.
+func userFolder(t *testing.T) string {
+	folder, err := os.MkdirTemp("", "rootless")
+	if err == nil {
+		err = os.Chown(folder, nobody, nobody)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Error(err)
+		}
+	})
+	return folder
+}
+
+// activateAs starts a daemon as systemd would for the user's service manager, connects to it, and ends it with the test.
+func activateAs(t *testing.T, uid uint32, folder, binary string) *net.UnixConn {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(folder, "i.sock")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	file, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	daemon := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary,
+		"--root", filepath.Join(folder, "root"), "--runroot", filepath.Join(folder, "run"), "--tmpdir", folder)
+	daemon.Env = []string{"HOME=" + folder, "XDG_RUNTIME_DIR=" + folder, "PATH=" + os.Getenv("PATH"), "LISTEN_FDS=1"}
+	daemon.ExtraFiles, daemon.Stderr = []*os.File{file}, os.Stderr
+	daemon.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if err := daemon.Wait(); err != nil {
+			t.Errorf("daemon: %v", err)
+		}
+	})
+	conn, err := net.DialUnix("unix", nil, listener.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
