@@ -92,7 +92,7 @@ func obey(signals <-chan os.Signal, server *varlink.Server, e *engine.Engine) {
 		if s == unix.SIGHUP {
 			notify(daemon.SdNotifyReloading)
 			if err := e.Reload(); err != nil {
-				logrus.Errorf("configuration not read anew, the old one stays: %v", err)
+				logrus.Errorf("reading the configuration anew: %v", err)
 			}
 			notify(daemon.SdNotifyReady)
 			continue

@@ -85,17 +85,24 @@ func Load(opts Options) (*Config, error) {
 	return c, nil
 }
 
-// Reload looks for the files anew and forgets what the libraries remember of them. If they cannot be found out, the
-// choices made before stay in force; a file that is there but broken is chosen and reported.
+// Reload looks for the files anew and reads them. If they cannot be found out, the choices made before stay in force, and
+// a registries.conf that is broken leaves what was read before in force. A broken policy.json is chosen and reported: images
+// are refused until it is whole again.
 func (c *Config) Reload() error {
 	if _, err := config.New(&config.Options{SetDefault: true}); err != nil {
 		return fmt.Errorf("containers.conf: %w", err)
 	}
-	sysregistriesv2.InvalidateCache()
 	if err := c.load(); err != nil {
 		return err
 	}
-	return c.check()
+	var sys types.SystemContext
+	c.Apply(&sys)
+	// On success this takes the place of what the library remembers; forgetting that first would leave nothing.
+	_, err := sysregistriesv2.TryUpdatingCache(&sys)
+	if err != nil {
+		err = fmt.Errorf("registries.conf: %w", err)
+	}
+	return errors.Join(err, c.check())
 }
 
 // check reads what was chosen. It also fills the library's cache of registries, so that what blocks a registry
