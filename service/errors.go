@@ -85,10 +85,14 @@ func interfaceOf(method string) string {
 	return method[:max(0, strings.LastIndexByte(method, '.'))]
 }
 
-// internalError makes a panic, and an error that a method let through, the Failed of the method's interface.
+// internalError makes a panic, and an error that a method let through, the Failed of the method's interface. A reply that is
+// too long for a message is its LimitExceeded.
 func internalError(c *varlink.Call, err error) error {
 	if _, ok := errors.AsType[*varlink.PanicError](err); ok {
 		err = &errdefs.Failed{Reason: "internal error in " + c.Method()}
+	}
+	if e, ok := errors.AsType[*varlink.LimitError](err); ok {
+		err = &errdefs.LimitExceeded{Limit: limitMessage, Value: e.Value}
 	}
 	return failure(interfaceOf(c.Method()), err)
 }

@@ -11,8 +11,12 @@ import (
 	"github.com/imaged-project/imaged/varlink/gen/images"
 )
 
-// batch is how many images one reply of a streamed List holds.
-const batch = 100
+// One reply of a streamed List holds at most so many images. It ends earlier once their labels have so many bytes: those
+// come from whoever made the image, and a reply that is too long for a message would keep everybody from all images.
+const (
+	batch      = 100
+	batchBytes = 1 << 20
+)
 
 // imagesService is io.imaged.images.
 type imagesService struct{ engine *engine.Engine }
@@ -21,17 +25,21 @@ type imagesService struct{ engine *engine.Engine }
 func (s imagesService) List(ctx context.Context, in images.ListIn, send func(images.ListOut) error) (images.ListOut, error) {
 	more := varlink.CallFrom(ctx).WantsMore()
 	var out images.ListOut
+	size := 0
 	for image, err := range s.engine.List(ctx, engine.ListOptions{All: value(in.All), Filters: in.Filters}) {
 		if err != nil {
 			return out, failure(images.Interface, err)
 		}
-		if more && len(out.Images) == batch {
+		if more && (len(out.Images) == batch || size > batchBytes) {
 			if err := send(out); err != nil {
 				return out, err
 			}
-			out.Images = nil
+			out.Images, size = nil, 0
 		}
 		out.Images = append(out.Images, imageOf(image))
+		for name, text := range image.Labels {
+			size += len(name) + len(text)
+		}
 	}
 	return out, nil
 }

@@ -57,12 +57,15 @@ type serverLimit struct {
 	at *int
 }
 
+// limitMessage is the name of varlink.Server.MaxMessageSize.
+const limitMessage = "varlink.message"
+
 func serverLimits(s *varlink.Server) []serverLimit {
 	limit := func(at *int, standard int, name, unit, description string) serverLimit {
 		return serverLimit{info.Limit{Name: name, Value: int64(cmp.Or(*at, standard)), Unit: unit, Description: description}, at}
 	}
 	return []serverLimit{
-		limit(&s.MaxMessageSize, varlink.DefaultMaxMessageSize, "varlink.message", "bytes", "size of a message, in either direction"),
+		limit(&s.MaxMessageSize, varlink.DefaultMaxMessageSize, limitMessage, "bytes", "size of a message, in either direction"),
 		limit(&s.MaxConnections, varlink.DefaultMaxConnections, "varlink.connections", "connections", "connections in all"),
 		limit(&s.MaxConnectionsPerUID, varlink.DefaultMaxConnectionsPerUID, "varlink.connectionsPerUid", "connections", "connections of one user"),
 		limit(&s.MaxDescriptors, varlink.DefaultMaxDescriptors, "varlink.descriptors", "descriptors", "descriptors that come with a call"),
