@@ -29,6 +29,7 @@ type attempt struct {
 	origin origin
 	guard  *stallGuard
 	local  bool // from a path on this host: there is no registry to blame
+	sends  bool // to the registry: what it says when it is asked for the same explains nothing
 
 	mu    sync.Mutex // guards first
 	first error      // first error of a transfer: the library's own later ones tell less
@@ -58,6 +59,7 @@ func (a *attempt) failure(err error) error {
 	switch cause := context.Cause(a.ctx); {
 	case cause != nil:
 		err = cause
+	case a.sends: // the library's own error is the one
 	case first != nil:
 		err = a.explain(a.ctx, first)
 	default:

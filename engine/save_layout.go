@@ -50,9 +50,11 @@ func (s *saver) copyImage(ctx context.Context, dest types.ImageReference, image 
 	if err != nil {
 		return err
 	}
-	_, err = s.copy(ctx, dest, source, &copy.Options{
-		RemoveSignatures: true, ForceManifestMIMEType: mime, SourceCtx: s.e.systemContext(), DestinationCtx: sys,
-	})
+	o := &copy.Options{RemoveSignatures: true, ForceManifestMIMEType: mime, SourceCtx: s.e.systemContext(), DestinationCtx: sys}
+	if s.change != nil {
+		s.change(o)
+	}
+	s.manifest, err = s.copy(ctx, dest, source, o)
 	return err
 }
 

@@ -1,12 +1,13 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/reference"
@@ -27,6 +28,10 @@ type saver struct {
 	options SaveOptions
 	names   []string
 	tags    []reference.NamedTagged
+
+	rename   reference.NamedTagged // the only reference that the image is to have; nil: none in particular
+	change   func(*copy.Options)   // changes how it is copied; nil: nothing is changed
+	manifest []byte                // that was written last
 }
 
 // savedImage is an image that is being saved, with the references it is to have.
@@ -79,43 +84,15 @@ func (s *saver) save(ctx context.Context, out *output) (int64, error) {
 
 // find looks the images up and keeps others from removing them until unlock is called, which is never nil.
 func (s *saver) find(ctx context.Context) (images []*savedImage, unlock func(), err error) {
-	var unlocks []func()
-	unlock = func() {
-		for _, u := range unlocks {
-			u()
-		}
-	}
 	if images, err = s.lookup(ctx); err != nil {
-		return nil, unlock, err
+		return nil, func() {}, err
 	}
-	// An image has more steps than its parent: whoever removes images locks a child before its parent, too.
-	ordered := slices.SortedFunc(slices.Values(images), func(a, b *savedImage) int {
-		return cmp.Or(-cmp.Compare(steps(a.img), steps(b.img)), cmp.Compare(a.img.ID, b.img.ID))
-	})
-	for _, i := range ordered {
-		u, err := s.e.rlockImage(ctx, i.img.ID)
-		if err != nil {
-			return nil, unlock, err
-		}
-		unlocks = append(unlocks, u)
-	}
-	now, err := s.e.snapshot(ctx)
-	if err != nil {
-		return nil, unlock, err
-	}
+	all := make([]*index.Image, 0, len(images))
 	for _, i := range images {
-		if now.ByID(i.img.ID) == nil {
-			return nil, unlock, &errdefs.ImageNotFound{Name: i.name, Reason: "the image was removed just now"}
-		}
+		all = append(all, i.img)
 	}
-	return images, unlock, nil
-}
-
-func steps(img *index.Image) int {
-	if img.Facts.Config == nil {
-		return 0
-	}
-	return len(img.Facts.Config.History)
+	unlock, err = s.e.holdImages(ctx, strings.Join(s.names, " "), all)
+	return images, unlock, err
 }
 
 // lookup finds what the names mean, each image once, in the order of the names.
@@ -142,6 +119,9 @@ func (s *saver) lookup(ctx context.Context) ([]*savedImage, error) {
 			images = append(images, &savedImage{img: img, name: name, tags: slices.Clone(s.tags)})
 		}
 		images[at].add(f.name)
+		if s.rename != nil {
+			images[at].tags = []reference.NamedTagged{s.rename}
+		}
 	}
 	return images, nil
 }
@@ -162,7 +142,8 @@ func (i *savedImage) add(name string) {
 // exporter copies images out of the store and tells how far it is.
 type exporter struct {
 	e        *Engine
-	reporter *jobs.Reporter // set when the job runs
+	reporter *jobs.Reporter         // set when the job runs
+	upload   atomic.Pointer[upload] // is told of what is read; nil: nobody is
 }
 
 // plan tells the tracker of an image's blobs.
@@ -185,7 +166,7 @@ func (x *exporter) plan(img *index.Image) {
 
 // source makes a reference to an image of the store that is read directly.
 func (x *exporter) source(id string) (types.ImageReference, error) {
-	return direct.Image(x.e.store, id, exportMeter{x.reporter.Progress()})
+	return direct.Image(x.e.store, id, exportMeter{x})
 }
 
 // copy copies an image, or several, out of the store, and returns the manifest that was written.
@@ -203,9 +184,17 @@ func (x *exporter) copy(ctx context.Context, dest, source types.ImageReference, 
 	})
 	o.Progress, o.ProgressInterval = events, progressInterval
 	o.ReportWriter = &lineWriter{say: x.line}
-	manifest, err := copy.Image(ctx, policy, dest, source, o)
+	inner, abort := context.WithCancelCause(ctx)
+	defer abort(nil)
+	if usesPgzip(dest, o.DestinationCtx) {
+		dest = drainingReference{dest, abort}
+	}
+	manifest, err := copy.Image(inner, policy, dest, source, o)
 	close(events)
 	reader.Wait()
+	if cause := context.Cause(inner); err != nil && cause != nil {
+		err = cause // the failure that ended all others
+	}
 	return manifest, errors.Join(err, policy.Destroy())
 }
 
@@ -224,17 +213,32 @@ func (x *exporter) line(format string, args ...any) {
 	x.reporter.Line(jobs.Engine, clean(fmt.Sprintf(format, args...)))
 }
 
-// exportMeter tells a tracker how the reading goes on. Its bytes are those of the store: uncompressed.
-type exportMeter struct{ tracker *progress.Tracker }
+// exportMeter is told how the reading goes on. Its bytes are those of the store: uncompressed.
+type exportMeter struct{ *exporter }
 
 // Prepare implements direct.Meter: the library reads the layer before it gives it out.
-func (m exportMeter) Prepare(d string) { m.tracker.SetState(d, progress.BlobUnpacking) }
+func (m exportMeter) Prepare(d string) {
+	m.reporter.Progress().SetState(d, progress.BlobUnpacking)
+	if u := m.upload.Load(); u != nil {
+		u.pause()
+	}
+}
 
 // Start implements direct.Meter.
-func (m exportMeter) Start(d string) { m.tracker.Start(d) }
+func (m exportMeter) Start(d string) {
+	m.reporter.Progress().Start(d)
+	m.Read(d, 0)
+}
 
 // Read implements direct.Meter.
-func (m exportMeter) Read(d string, n int64) { m.tracker.Transferred(d, n) }
+func (m exportMeter) Read(d string, n int64) {
+	m.reporter.Progress().Transferred(d, n)
+	if u := m.upload.Load(); u != nil {
+		u.sign(false)
+	}
+}
 
 // Fail implements direct.Meter.
-func (m exportMeter) Fail(d string, _ error) { m.tracker.SetState(d, progress.BlobFailed) }
+func (m exportMeter) Fail(d string, _ error) {
+	m.reporter.Progress().SetState(d, progress.BlobFailed)
+}

@@ -2,7 +2,6 @@ package direct
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"hash"
@@ -17,9 +16,8 @@ import (
 // errChanged is a file on disk that is not the one that was unpacked.
 var errChanged = errors.New("the file is not the one that was unpacked")
 
-// assembler puts a layer's tar together again. It ends with its context.
+// assembler puts a layer's tar together again.
 type assembler struct {
-	ctx     context.Context // of the operation that reads; a reader lives for one only
 	split   *os.File
 	gz      *gzip.Reader
 	entries tarsplit.Unpacker
@@ -33,7 +31,7 @@ type assembler struct {
 }
 
 // newAssembler opens a layer. It takes over the folders.
-func newAssembler(ctx context.Context, splitPath string, files folders) (*assembler, error) {
+func newAssembler(splitPath string, files folders) (*assembler, error) {
 	split, err := os.Open(splitPath)
 	if err != nil {
 		return nil, errors.Join(err, files.close())
@@ -43,15 +41,12 @@ func newAssembler(ctx context.Context, splitPath string, files folders) (*assemb
 		return nil, errors.Join(fmt.Errorf("%s: %w", splitPath, err), split.Close(), files.close())
 	}
 	return &assembler{
-		ctx: ctx, split: split, gz: gz, entries: tarsplit.NewJSONUnpacker(gz), files: files, sum: crc64.New(tarsplit.CRCTable),
+		split: split, gz: gz, entries: tarsplit.NewJSONUnpacker(gz), files: files, sum: crc64.New(tarsplit.CRCTable),
 	}, nil
 }
 
 // Read reads on in the tar.
 func (a *assembler) Read(p []byte) (int, error) {
-	if a.ctx.Err() != nil {
-		return 0, context.Cause(a.ctx)
-	}
 	n := 0
 	for n < len(p) {
 		some, err := a.read(p[n:])

@@ -68,7 +68,7 @@ func (s *imageSource) GetBlob(ctx context.Context, info types.BlobInfo, cache ty
 		return nil, 0, err
 	}
 	s.meter.Start(name)
-	return &meteredReader{body, s.meter, name}, size, nil
+	return &meteredReader{body, ctx, s.meter, name}, size, nil
 }
 
 func (s *imageSource) open(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
@@ -76,7 +76,7 @@ func (s *imageSource) open(ctx context.Context, info types.BlobInfo, cache types
 	if err != nil {
 		return nil, 0, err
 	}
-	body, err := all.open(ctx, info.Digest)
+	body, err := all.open(info.Digest)
 	if err != nil {
 		return nil, 0, fmt.Errorf("layer %s: %w", info.Digest, err)
 	}

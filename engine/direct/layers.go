@@ -1,7 +1,6 @@
 package direct
 
 import (
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -41,7 +40,7 @@ func newLayers(store storage.Store, top string) (*layers, error) {
 }
 
 // open opens the tar of a layer. It returns nil if that is not possible here.
-func (l *layers) open(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
+func (l *layers) open(d digest.Digest) (io.ReadCloser, error) {
 	if !canConfine() {
 		return nil, nil
 	}
@@ -61,7 +60,7 @@ func (l *layers) open(ctx context.Context, d digest.Digest) (io.ReadCloser, erro
 		if err != nil {
 			return nil, err
 		}
-		a, err := newAssembler(ctx, split, files)
+		a, err := newAssembler(split, files)
 		if err != nil {
 			return nil, err
 		}

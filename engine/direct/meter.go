@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"context"
 	"errors"
 	"io"
 )
@@ -17,15 +18,21 @@ type Meter interface {
 	Fail(digest string, err error)
 }
 
-// meteredReader tells a meter what is read.
+// meteredReader tells a meter what is read. It ends with its context.
 type meteredReader struct {
 	io.ReadCloser
+	ctx    context.Context // of the operation that reads; a reader lives for one only
 	meter  Meter
 	digest string
 }
 
-// Read reads on.
+// Read reads on, until the context ends.
 func (r *meteredReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		err := context.Cause(r.ctx)
+		r.meter.Fail(r.digest, err)
+		return 0, err
+	}
 	n, err := r.ReadCloser.Read(p)
 	if n > 0 {
 		r.meter.Read(r.digest, int64(n))
