@@ -35,8 +35,10 @@ func (r listReference) NewImageSource(ctx context.Context, sys *types.SystemCont
 	if err != nil {
 		return nil, err
 	}
-	return &listSource{ImageSource: list, sys: sys, instance: r.instance, opened: make(map[digest.Digest]types.ImageSource),
-		owners: make(map[digest.Digest]types.ImageSource)}, nil
+	return &listSource{
+		ImageSource: list, sys: sys, instance: r.instance, opened: make(map[digest.Digest]types.ImageSource),
+		owners: make(map[digest.Digest]types.ImageSource),
+	}, nil
 }
 
 // listSource is the source of a list and of its images. Those are opened as they are asked for.
