@@ -64,9 +64,9 @@ func (e *Engine) Untag(ctx context.Context, name string, tags []string) error {
 	})
 }
 
-// untagged says that an image has lost names.
+// untagged says that an image has lost names, in the order in which a look at the store would tell it.
 func (e *Engine) untagged(id string, names ...string) {
-	for _, n := range names {
+	for _, n := range slices.Sorted(slices.Values(names)) {
 		e.events.Publish(events.Event{Kind: events.Untagged, ID: id, Name: n})
 	}
 }

@@ -97,7 +97,7 @@ func (h *Hub) reconcile(ctx context.Context) {
 func (h *Hub) lost(now State) {
 	for _, id := range slices.Sorted(maps.Keys(h.known)) {
 		names, there := now[id]
-		for _, name := range slices.Clone(h.known[id]) {
+		for _, name := range slices.Sorted(slices.Values(h.known[id])) {
 			if !slices.Contains(names, name) {
 				h.tell(Event{Kind: Untagged, ID: id, Name: name})
 			}
