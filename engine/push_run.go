@@ -12,6 +12,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/progress"
 )
@@ -73,7 +74,11 @@ func (p *pusher) push(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, p.e.localError("push "+clean(p.name), err)
 	}
-	return p.toRegistry(ctx, source, f.img.Facts.List)
+	pushed, err := p.toRegistry(ctx, source, f.img.Facts.List)
+	if err == nil {
+		p.e.events.Publish(events.Event{Kind: events.Pushed, ID: f.img.ID, Name: p.to.named.String()})
+	}
+	return pushed, err
 }
 
 // toRegistry tries until it works, fails for good, or fails too often.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine"
 	"github.com/imaged-project/imaged/engine/enginetest"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/progress"
 	"github.com/imaged-project/imaged/tests/registrytest"
 )
@@ -270,5 +271,34 @@ func TestPushToAPath(t *testing.T) {
 	p.mustPush(t, "saved:1", o)
 	if data, err := os.ReadFile(dir + "/d.tar"); err != nil || !bytes.Contains(untar(t, data)["manifest.json"], []byte("saved:1")) {
 		t.Errorf("docker archive: %v", err)
+	}
+}
+
+func TestPushAndSaveAreTold(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	ids, _ := putSaved(t, p)
+	reg := registrytest.New(t, registrytest.Options{})
+	w, err := p.Watch(t.Context(), engine.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	_, err = p.push(t, "missing", plain(reg.Ref("a:1")))
+	wantFailure(t, "push what is not there", err, "ImageNotFound")
+	p.mustPush(t, "saved:1", plain(reg.Ref("a:1")))
+	p.saveBytes(t, engine.SaveOptions{}, "saved:1")
+	want := []events.Event{{Kind: events.Pushed, ID: ids[0], Name: reg.Ref("a:1")}, {Kind: events.Saved, ID: ids[0], Name: savedName}}
+	for got, err := range w.Events(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Time = time.Time{}
+		if got != want[0] {
+			t.Errorf("told of %+v, want %+v", got, want[0])
+		}
+		if want = want[1:]; len(want) == 0 {
+			return
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/direct"
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/index"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/names"
@@ -79,7 +80,17 @@ func (s *saver) save(ctx context.Context, out *output) (int64, error) {
 		return 0, err
 	}
 	s.reporter.Progress().SetPhase(progress.Committing)
-	return out.size(), out.commit()
+	if err := out.commit(); err != nil {
+		return 0, err
+	}
+	for _, i := range images {
+		saved := events.Event{Kind: events.Saved, ID: i.img.ID}
+		if len(i.tags) > 0 {
+			saved.Name = i.tags[0].String()
+		}
+		s.e.events.Publish(saved)
+	}
+	return out.size(), nil
 }
 
 // find looks the images up and keeps others from removing them until unlock is called, which is never nil.

@@ -12,7 +12,10 @@ import (
 	"time"
 )
 
-const block = 512 // bytes; a tar consists of blocks
+const (
+	block      = 512       // bytes; a tar consists of blocks
+	copyBuffer = 256 << 10 // bytes that are copied at once
+)
 
 // Rewriter is an output that takes bytes at an earlier place, too: a regular file, not opened for appending.
 type Rewriter interface {
@@ -28,13 +31,14 @@ type tarFiles struct {
 	out   io.Writer
 	spool func() (*os.File, error)
 	made  map[string]bool // folders
+	buf   []byte          // to copy with
 	size  int64
 }
 
 // NewTar returns Files that become a tar. If out is no Rewriter, spool opens an empty temporary file for what must
 // wait; it is closed after use, so it should have no name.
 func NewTar(out io.Writer, spool func() (*os.File, error)) Files {
-	return &tarFiles{out: out, spool: spool, made: make(map[string]bool)}
+	return &tarFiles{out: out, spool: spool, made: make(map[string]bool), buf: make([]byte, copyBuffer)}
 }
 
 // Put writes an entry.
@@ -49,7 +53,7 @@ func (t *tarFiles) Put(name string, size int64, content io.Reader) error {
 	if err := t.write(header); err != nil {
 		return err
 	}
-	n, err := io.Copy(t.out, io.LimitReader(content, size))
+	n, err := io.CopyBuffer(t.out, io.LimitReader(content, size), t.buf)
 	t.size += n
 	if err != nil {
 		return err
@@ -108,7 +112,7 @@ func (t *tarFiles) putBehind(out Rewriter, folder string, content io.Reader, nam
 	if err := t.write(make([]byte, block)); err != nil {
 		return 0, err
 	}
-	n, err := io.Copy(out, content)
+	n, err := io.CopyBuffer(out, content, t.buf)
 	t.size += n
 	if err != nil {
 		return n, err
