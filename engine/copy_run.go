@@ -189,11 +189,13 @@ func (c *copier) storeImage(a *attempt, ref openedReference, plan *pullPlan) (di
 	if err != nil {
 		return "", err
 	}
-	unlock, err := c.e.lockImage(a.ctx, id)
-	if err != nil {
-		return "", err
+	if c.from.transport != transportStore { // else it is the very image that is locked as the source
+		unlock, err := c.e.lockImage(a.ctx, id)
+		if err != nil {
+			return "", err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	if err := c.e.store.AddNames(id, []string{c.to.name}); err != nil {
 		return "", c.e.localError("name image "+id, err)
 	}

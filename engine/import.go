@@ -11,6 +11,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/archives"
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/names"
 )
@@ -133,7 +134,7 @@ func (i *importer) run(ctx context.Context, r *jobs.Reporter) (result any, err e
 	}
 	uploaded(r.Progress())
 	img := archive.Images()[0]
-	s := &storing{e: i.e, reporter: r}
+	s := &storing{e: i.e, reporter: r, kind: events.Imported}
 	var to []string
 	if i.name != "" {
 		to = []string{i.name}

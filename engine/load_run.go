@@ -9,6 +9,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/archives"
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/progress"
 )
@@ -44,7 +45,7 @@ func (l *loader) load(ctx context.Context, r *jobs.Reporter, archive *archives.A
 	if l.name != "" && len(images) > 1 {
 		return nil, &errdefs.InvalidParameter{Parameter: "name", Reason: fmt.Sprintf("the archive holds %d images; a name can be given to a single one only", len(images))}
 	}
-	s := &storing{e: l.e, reporter: r}
+	s := &storing{e: l.e, reporter: r, kind: events.Loaded}
 	var result LoadResult
 	for _, img := range images {
 		to := slices.Clone(img.Names())

@@ -13,6 +13,7 @@ import (
 	"github.com/containers/storage"
 
 	"github.com/imaged-project/imaged/engine/archives"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/progress"
 )
@@ -22,6 +23,7 @@ import (
 type storing struct {
 	e        *Engine
 	reporter *jobs.Reporter
+	kind     events.Kind // what is told of each image when it is there
 	images   []*archives.Image
 	names    map[string][]string // by id, complete, in order
 	made     []string            // ids of images that were not there before
@@ -45,6 +47,8 @@ func (s *storing) run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	operation := s.e.events.Begin()
+	defer operation.End()
 	s.e.pulls.enter()
 	err = s.copyAll(ctx)
 	if err == nil {
@@ -58,7 +62,27 @@ func (s *storing) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.e.durable()
+	for _, img := range s.images {
+		operation.Made(img.ID())
+	}
+	if err := s.e.durable(); err != nil {
+		return err
+	}
+	s.tell()
+	return nil
+}
+
+// tell publishes what happened, once for each name.
+func (s *storing) tell() {
+	for _, img := range s.images {
+		names := s.names[img.ID()]
+		if len(names) == 0 {
+			names = []string{""}
+		}
+		for _, name := range names {
+			s.e.events.Publish(events.Event{Kind: s.kind, ID: img.ID(), Name: name})
+		}
+	}
 }
 
 // lock keeps others from removing or renaming the images before all is done. Sorted, so that two loads cannot wait for

@@ -1,0 +1,219 @@
+package engine_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ociv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/imaged-project/imaged/engine"
+	"github.com/imaged-project/imaged/engine/archives/archivetest"
+	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/tests/registrytest"
+)
+
+// copyImage copies and returns the digest.
+func (p puller) copyImage(t testing.TB, from, to string, o engine.CopyOptions) (string, error) {
+	t.Helper()
+	w, err := p.Copy(t.Context(), from, to, o)
+	if err != nil {
+		return "", err
+	}
+	defer w.Close()
+	value, err := w.Result(t.Context())
+	if err != nil {
+		return "", err
+	}
+	return value.(engine.CopyResult).Digest, nil
+}
+
+// paths are options of the daemon's own user, with registries on plain HTTP.
+func paths() engine.CopyOptions {
+	return engine.CopyOptions{AllowPath: true, SourceTLSVerify: new(false), DestinationTLSVerify: new(false)}
+}
+
+func TestCopyBetweenAllPlaces(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	reg := registrytest.New(t, registrytest.Options{})
+	reg.PushImage(t, "app:1", registrytest.ImageOptions{})
+	id := p.mustPull(t, reg.Ref("app:1"), quick()).IDs[0]
+	dir := t.TempDir()
+	sources := map[string]string{
+		"registry": "docker://" + reg.Ref("app:1"), "store": "containers-storage:" + reg.Ref("app:1"), "store by id": "containers-storage:" + id,
+		"docker-archive": "docker-archive:" + dir + "/s.docker", "oci-archive": "oci-archive:" + dir + "/s.oci",
+		"oci": "oci:" + dir + "/s.ocidir:app", "dir": "dir:" + dir + "/s.dir",
+	}
+	for _, name := range []string{"docker-archive", "oci-archive", "oci", "dir"} {
+		d, err := p.copyImage(t, sources["registry"], sources[name], paths())
+		if err != nil || digest.Digest(d).Validate() != nil {
+			t.Fatalf("to %s: %s, %v", name, d, err)
+		}
+	}
+	for name, from := range sources {
+		slug := strings.ReplaceAll(name, " ", "-")
+		for kind, to := range map[string]string{
+			"registry": "docker://" + reg.Ref("copy:"+slug), "store": "containers-storage:localhost/copy:" + slug,
+			"docker-archive": "docker-archive:" + dir + "/d.docker." + slug + ":localhost/x:1", "oci-archive": "oci-archive:" + dir + "/d.oci." + slug,
+			"oci": "oci:" + dir + "/d.ocidir:" + slug, "dir": "dir:" + dir + "/d.dir." + slug,
+		} {
+			d, err := p.copyImage(t, from, to, paths())
+			if err != nil || digest.Digest(d).Validate() != nil {
+				t.Errorf("%s to %s: %s, %v", name, kind, d, err)
+			}
+		}
+		copied := p.image(t, "localhost/copy:"+slug)
+		if copied.ID != id {
+			t.Errorf("from %s came image %s, not %s", name, copied.ID, id)
+		}
+		p.mustPull(t, reg.Ref("copy:"+slug), quick())
+	}
+	checkStore(t, p)
+}
+
+func TestCopyAll(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	reg := registrytest.New(t, registrytest.Options{})
+	reg.PushIndex(t, "multi:1", registrytest.ImageOptions{}, registrytest.ImageOptions{Platform: "linux/arm64"})
+	dir, o := t.TempDir(), paths()
+	o.All = true
+	first, err := p.copyImage(t, "docker://"+reg.Ref("multi:1"), "oci-archive:"+dir+"/a:all", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, to := range []string{"dir:" + dir + "/d", "oci:" + dir + "/o:all", "docker://" + reg.Ref("copied:1")} {
+		from := []string{"oci-archive:" + dir + "/a", "dir:" + dir + "/d", "oci:" + dir + "/o"}[i]
+		if d, err := p.copyImage(t, from, to, o); err != nil || d != first {
+			t.Errorf("%s to %s: %s instead of %s, %v", from, to, d, first, err)
+		}
+	}
+	o.All = false
+	for from, to := range map[string]string{"docker://" + reg.Ref("copied:1"): "one", "oci-archive:" + dir + "/a": "two"} {
+		if _, err := p.copyImage(t, from, "containers-storage:localhost/"+to, o); err != nil {
+			t.Errorf("%s: %v", from, err)
+		}
+	}
+	if p.image(t, "localhost/one:latest").ID != p.image(t, "localhost/two:latest").ID {
+		t.Error("not the same image was taken")
+	}
+	o.All = true
+	if _, err := p.copyImage(t, "dir:"+dir+"/d", "containers-storage:x", o); errdefs.Name(err) != "InvalidParameter" {
+		t.Errorf("all into the store: %v", err)
+	}
+	// A manifest of the list that is missing.
+	m := archivetest.OCIList(t, "", archivetest.Image{Platform: ociv1.Platform{OS: "linux", Architecture: "amd64"}}, archivetest.Image{Platform: ociv1.Platform{OS: "linux", Architecture: "arm64"}})
+	f := archivetest.WriteFile(t, archivetest.Tar(t, m[3:]...))
+	if _, err := p.copyImage(t, "oci-archive:"+f.Name(), "dir:"+dir+"/d2", o); errdefs.Name(err) != "InvalidArchive" {
+		t.Errorf("incomplete list: %v", err)
+	}
+}
+
+func TestCopyRefuses(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	s := newSentinel(t, p)
+	reg := registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "anna", Password: "pw-geheim"})
+	reg.PushImage(t, "app:1", registrytest.ImageOptions{})
+	app, dir := "docker://"+reg.Ref("app:1"), t.TempDir()
+	archive := "oci-archive:" + archivetest.WriteFile(t, archivetest.Tar(t, archivetest.OCI(t, twoLayers(t, "x"))...)).Name()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join(s.dir, "victim"), link); err != nil {
+		t.Fatal(err)
+	}
+	lost := filepath.Join(dir, "lost")
+	if err := os.Symlink(filepath.Join(s.dir, "new"), lost); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		from, to string
+		path     bool
+		want     string
+	}{
+		{app, "dir:" + dir + "/x", false, "PermissionDenied"},
+		{"dir:" + dir, "docker://" + reg.Ref("x"), false, "PermissionDenied"},
+		{"x", app, true, "InvalidReference"},
+		{"tarball:/etc/passwd", app, true, "InvalidReference"},
+		{"docker-daemon:x:1", app, true, "InvalidReference"},
+		{"docker:x", app, true, "InvalidReference"},
+		{"dir:relative", app, true, "InvalidReference"},
+		{"containers-storage:[vfs@/x+/y]z", app, true, "InvalidReference"},
+		{"containers-storage:", app, true, "InvalidReference"},
+		{"containers-storage:localhost/none", app, true, "ImageNotFound"},
+		{archive, "docker://" + reg.Ref("x@sha256:"+strings.Repeat("a", 64)), true, "InvalidReference"},
+		{archive, "containers-storage:x@sha256:" + strings.Repeat("a", 64), true, "InvalidReference"},
+		{archive, "dir:" + dir, true, "InvalidReference"},
+		{archive, "dir:" + dir + "/new:x", true, "InvalidReference"},
+		{archive, "oci-archive:" + link, true, "InvalidReference"},
+		{archive, "docker-archive:" + link, true, "InvalidReference"},
+		{archive, "docker-archive:" + lost, true, "InvalidReference"},
+		{archive, "dir:" + lost, true, "InvalidReference"},
+		{archive, "docker-archive:/dev/null", true, "InvalidReference"},
+		{archive, "docker-archive:" + dir + "/none/x", true, "InvalidReference"},
+		{archive, "docker-archive:" + dir + "/bad:UPPER", true, "InvalidReference"},
+		{archive + ":other", "dir:" + dir + "/x", true, "InvalidArchive"},
+		{strings.Replace(archive, "oci-archive", "dir", 1), "dir:" + dir + "/x", true, "InvalidArchive"},
+		{"oci-archive:" + dir + "/none", "dir:" + dir + "/x", true, "InvalidReference"},
+		{"oci-archive:/dev/zero", "dir:" + dir + "/x", true, "InvalidArchive"},
+		{app, "dir:" + dir + "/x", true, "AuthenticationRequired"},
+		{archive, "docker://" + reg.Ref("x"), true, "AuthenticationRequired"},
+		{"docker://127.0.0.1:1/x", "dir:" + dir + "/x", true, "RegistryUnreachable"},
+		{archive, "docker://127.0.0.1:1/x", true, "RegistryUnreachable"},
+	} {
+		o := paths()
+		o.AllowPath = c.path
+		if _, err := p.copyImage(t, c.from, c.to, o); errdefs.Name(err) != c.want {
+			t.Errorf("%s to %s: want %s, got %v", c.from, c.to, c.want, err)
+		}
+	}
+	for _, name := range []string{"x", "new", "bad"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", name, err)
+		}
+	}
+	s.check(t, p)
+	p.wantNothing(t)
+}
+
+func TestCopyCredentialsOfEachSide(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	a := registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "anna", Password: "pw-a"})
+	b := registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, Username: "berta", Password: "pw-b"})
+	a.PushImage(t, "app:1", registrytest.ImageOptions{})
+	o := paths()
+	o.SourceCredentials = &engine.Credentials{Username: "anna", Password: "pw-a"}
+	o.DestinationCredentials = &engine.Credentials{Username: "berta", Password: "pw-b"}
+	if _, err := p.copyImage(t, "docker://"+a.Ref("app:1"), "docker://"+b.Ref("app:1"), o); err != nil {
+		t.Error(err)
+	}
+	for _, given := range []*engine.Credentials{{Username: "anna"}, {Password: "x"}, {}, {Username: "a", Password: "b", IdentityToken: "c"}} {
+		o.SourceCredentials = given
+		if _, err := p.copyImage(t, "docker://"+a.Ref("app:1"), "docker://"+b.Ref("app:1"), o); errdefs.Name(err) != "InvalidParameter" {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestCopyFileIsClosedToOthersUntilComplete(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	path := filepath.Join(t.TempDir(), "out")
+	archive := "oci-archive:" + archivetest.WriteFile(t, archivetest.Tar(t, archivetest.OCI(t, twoLayers(t, "x"))...)).Name()
+	if _, err := p.copyImage(t, archive, "docker-archive:"+path, paths()); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("%v, %v", info, err)
+	}
+	got, err := p.load(t, engine.LoadOptions{Path: path, AllowPath: true})
+	if err != nil || got.IDs[0] != archivetest.ID(t, twoLayers(t, "x")) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
