@@ -38,7 +38,7 @@ func Register(s *varlink.Server, e *engine.Engine, log *logrus.Logger) error {
 		images.New(imagesService{e}),
 		info.New(infoService{e, s, api}),
 		jobs.New(jobsService{e}),
-		transfers.New(transfersService{engine: e}),
+		transfers.New(transfersService{e}),
 		systemdservice.New(systemdService{log}),
 	} {
 		if err := s.Register(i); err != nil {

@@ -12,10 +12,7 @@ import (
 )
 
 // transfersService is io.imaged.transfers.
-type transfersService struct {
-	transfers.Unimplemented
-	engine *engine.Engine
-}
+type transfersService struct{ engine *engine.Engine }
 
 // Pull pulls an image.
 func (s transfersService) Pull(ctx context.Context, in transfers.PullIn, send func(transfers.PullOut) error) (transfers.PullOut, error) {
@@ -30,6 +27,31 @@ func (s transfersService) Pull(ctx context.Context, in transfers.PullIn, send fu
 		return transfers.PullOut{}, failure(transfers.Interface, err)
 	}
 	return final[transfers.PullOut](result), nil
+}
+
+// Push pushes an image.
+func (s transfersService) Push(ctx context.Context, in transfers.PushIn, send func(transfers.PushOut) error) (transfers.PushOut, error) {
+	watch, err := s.engine.Push(ctx, in.Name, pushOptions(varlink.CallFrom(ctx).Peer(), in))
+	if err != nil {
+		return transfers.PushOut{}, failure(transfers.Interface, err)
+	}
+	result, err := follow(ctx, watch, func(n news) error {
+		return send(transfers.PushOut{Job: n.job, Progress: n.progress, Lines: n.lines})
+	})
+	if err != nil {
+		return transfers.PushOut{}, failure(transfers.Interface, err)
+	}
+	return final[transfers.PushOut](result), nil
+}
+
+func pushOptions(peer varlink.Peer, in transfers.PushIn) engine.PushOptions {
+	return engine.PushOptions{
+		UID: peer.UID, AllowPath: own(peer), Destination: value(in.Destination), Format: engine.ManifestFormat(in.Format),
+		All: value(in.All), RemoveSignatures: value(in.RemoveSignatures), ForceCompression: in.ForceCompression, SignBy: value(in.SignBy),
+		CompressionFormat: engine.Compression(in.CompressionFormat), CompressionLevel: number(in.CompressionLevel),
+		Credentials: credentialsOf(in.Credentials), TLSVerify: in.TLSVerify, Retries: number(in.Retries),
+		RetryDelay: seconds(in.RetryDelaySeconds), StallTimeout: seconds(in.StallTimeoutSeconds), Detach: value(in.Detach),
+	}
 }
 
 // Copy copies an image from one place to another.
@@ -72,6 +94,8 @@ func resultOf(result any) any {
 	switch r := result.(type) {
 	case engine.PullResult:
 		return transfers.PullOut{IDs: r.IDs, Names: r.Names}
+	case engine.PushResult:
+		return transfers.PushOut{Digest: &r.Digest}
 	case engine.SaveResult:
 		return transfers.SaveOut{Size: &r.Size}
 	case engine.LoadResult:
@@ -91,10 +115,7 @@ func pullOptions(peer varlink.Peer, in transfers.PullIn) engine.PullOptions {
 	o := engine.PullOptions{
 		UID: peer.UID, AllowPath: own(peer), Policy: engine.PullPolicy(in.Policy), AllTags: value(in.AllTags), TLSVerify: in.TLSVerify,
 		Platform: platformOf(in.Platform), Detach: value(in.Detach), Credentials: credentialsOf(in.Credentials),
-		RetryDelay: seconds(in.RetryDelaySeconds), StallTimeout: seconds(in.StallTimeoutSeconds),
-	}
-	if in.Retries != nil {
-		o.Retries = new(int(*in.Retries))
+		Retries: number(in.Retries), RetryDelay: seconds(in.RetryDelaySeconds), StallTimeout: seconds(in.StallTimeoutSeconds),
 	}
 	return o
 }
@@ -111,6 +132,13 @@ func platformOf(p *transfers.Platform) *names.Platform {
 		return nil
 	}
 	return &names.Platform{OS: value(p.OS), Architecture: value(p.Architecture), Variant: value(p.Variant)}
+}
+
+func number(n *int64) *int {
+	if n == nil {
+		return nil
+	}
+	return new(int(*n))
 }
 
 // seconds makes a duration of a number of seconds; one too long for it becomes the longest.

@@ -770,7 +770,8 @@ type Handler interface {
 	Push(ctx context.Context, in PushIn, send func(PushOut) error) (PushOut, error)
 	// Save - Write images into an archive. Its bytes go to exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
 	// Several images fit into a docker_archive only, else InvalidFormat. No names: InvalidParameter.
-	// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, StorageFull, LimitExceeded, Cancelled, Failed.
+	// The host's signature policy (policy.json) applies to what leaves the store, too.
+	// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
 	Save(ctx context.Context, in SaveIn, send func(SaveOut) error) (SaveOut, error)
 	// Load - Load all images of an archive: docker-archive, oci-archive, or a tar of a docker-dir or oci-dir, compressed or not.
 	// The archive comes from exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
@@ -905,7 +906,8 @@ func (c *Client) PushStream(ctx context.Context, in PushIn) iter.Seq2[PushOut, e
 
 // Save - Write images into an archive. Its bytes go to exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
 // Several images fit into a docker_archive only, else InvalidFormat. No names: InvalidParameter.
-// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, StorageFull, LimitExceeded, Cancelled, Failed.
+// The host's signature policy (policy.json) applies to what leaves the store, too.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
 //
 // This waits for the one reply of a call without more; SaveStream sees them all.
 func (c *Client) Save(ctx context.Context, in SaveIn) (SaveOut, error) {
@@ -919,7 +921,8 @@ func (c *Client) Save(ctx context.Context, in SaveIn) (SaveOut, error) {
 //
 // Save - Write images into an archive. Its bytes go to exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
 // Several images fit into a docker_archive only, else InvalidFormat. No names: InvalidParameter.
-// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, StorageFull, LimitExceeded, Cancelled, Failed.
+// The host's signature policy (policy.json) applies to what leaves the store, too.
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
 func (c *Client) SaveStream(ctx context.Context, in SaveIn) iter.Seq2[SaveOut, error] {
 	return stream[SaveOut](c.conn.Stream(ctx, Interface+".Save", in))
 }
