@@ -29,7 +29,8 @@ func searchServer(t testing.TB) string {
 	mux.HandleFunc("/v2/", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/v1/search", func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string][]hit{"results": {
-			{Name: "a/" + r.FormValue("q"), Description: strings.Repeat("ä", 5000), Stars: 10, Official: true}, {Name: "b/" + r.FormValue("q"), Automated: true},
+			{Name: "a/" + r.FormValue("q"), Description: strings.Repeat("ä", 5000), Stars: 10, Official: true},
+			{Name: "b/" + r.FormValue("q"), Automated: true},
 			{Name: "c/" + r.FormValue("q"), Stars: 3},
 		}})
 	})

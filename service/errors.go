@@ -99,7 +99,7 @@ func internalError(c *varlink.Call, err error) error {
 
 func parametersOf(err error) parameters {
 	p := parameters{Message: err.Error()}
-	switch e := errdefs.Find(err).(type) {
+	switch e := errdefs.Find(err).(type) { //nolint:errorlint // Find has looked through the chain
 	case *errdefs.ImageNotFound:
 		p.Name = e.Name
 	case *errdefs.AmbiguousName:

@@ -25,7 +25,7 @@ func TestRootless(t *testing.T) {
 	}
 	folder := userFolder(t)
 	binary := filepath.Join(folder, "imaged")
-	build := exec.Command("go", "build", "-o", binary, "../cmd/imaged")
+	build := exec.Command("go", "build", "-tags", "containers_image_openpgp,exclude_graphdriver_btrfs", "-o", binary, "../cmd/imaged")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

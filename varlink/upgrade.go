@@ -13,14 +13,14 @@ import (
 // the same time.
 type UpgradedConn struct {
 	wire  *wire
-	cause func() error                // why the connection was interrupted, nil if it was not
-	gone  func(error)                 // told that the peer has gone
-	stop  func() bool                 // ends the interruption
-	ended func()                      // told that the peer has finished writing, but not gone
-	final func(out any) error         // what Receive does
+	cause func() error        // why the connection was interrupted, nil if it was not
+	gone  func(error)         // told that the peer has gone
+	stop  func() bool         // ends the interruption
+	ended func()              // told that the peer has finished writing, but not gone
+	final func(out any) error // what Receive does
 
-	finished atomic.Bool // no more is written
-	close func(c *UpgradedConn) error // what Close does
+	finished atomic.Bool                 // no more is written
+	close    func(c *UpgradedConn) error // what Close does
 }
 
 // Upgrade confirms an upgrade with a reply and hands the raw bytes over. The connection belongs to the handler until it

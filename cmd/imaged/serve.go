@@ -82,7 +82,7 @@ func closeStdin() error {
 	if err != nil {
 		return fmt.Errorf("standard input: %w", err)
 	}
-	defer null.Close()
+	defer null.Close() //nolint:errcheck // nothing was written
 	return unix.Dup3(int(null.Fd()), int(os.Stdin.Fd()), 0)
 }
 
@@ -115,8 +115,11 @@ func notify(state string) {
 	if notifySocket == "" {
 		return
 	}
-	os.Setenv("NOTIFY_SOCKET", notifySocket)
-	if _, err := daemon.SdNotify(true, state); err != nil {
+	err := os.Setenv("NOTIFY_SOCKET", notifySocket)
+	if err == nil {
+		_, err = daemon.SdNotify(true, state)
+	}
+	if err != nil {
 		logrus.Warnf("systemd not told %q: %v", state, err)
 	}
 }

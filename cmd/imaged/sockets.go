@@ -65,12 +65,13 @@ func (s *sockets) bind(addresses []string, mode os.FileMode, to *[]*net.UnixList
 	return nil
 }
 
+// close closes what the server has not closed yet, before the process ends.
 func (s *sockets) close() {
 	for _, l := range append(s.full, s.readOnly...) {
-		l.Close()
+		_ = l.Close()
 	}
 	for _, c := range s.connected {
-		c.Conn.Close()
+		_ = c.Conn.Close()
 	}
 }
 

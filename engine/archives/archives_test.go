@@ -221,7 +221,8 @@ func TestSymbolicLinksOfOldDockerArchives(t *testing.T) {
 	t.Parallel()
 	img := archivetest.Image{Layers: [][]byte{archivetest.Layer(t, "same"), archivetest.Layer(t, "other"), archivetest.Layer(t, "same")}}
 	manifest := `[{"Config":"c.json","Layers":["a/layer.tar","b/layer.tar","d/layer.tar"]}]`
-	a := mustOpen(t, archivetest.Tar(t,
+	a := mustOpen(t, archivetest.Tar(
+		t,
 		archivetest.Entry{Name: "d/layer.tar", Type: tar.TypeSymlink, Link: "../a/layer.tar"},
 		archivetest.Entry{Name: "a/layer.tar", Data: img.Layers[0]}, archivetest.Entry{Name: "b/layer.tar", Data: img.Layers[1]},
 		archivetest.Entry{Name: "c.json", Data: archivetest.ConfigOf(t, img)}, archivetest.Entry{Name: "manifest.json", Data: []byte(manifest)},
