@@ -248,7 +248,12 @@ func (c *copier) runCopy(a *attempt, dest, ref types.ImageReference, which copy.
 			a.event(event)
 		}
 	})
-	data, err := copy.Image(a.ctx, accept, dest, ref, &copy.Options{
+	ctx := a.ctx
+	if c.to.named != nil {
+		to := c.origin(c.to, c.options.DestinationCredentials)
+		ctx = confineUploads(&attempt{puller: a.puller, ctx: a.ctx, guard: a.guard, origin: to})
+	}
+	data, err := copy.Image(ctx, accept, dest, ref, &copy.Options{
 		ReportWriter: &lineWriter{say: a.line}, SourceCtx: a.sys, DestinationCtx: c.destinationContext(),
 		ProgressInterval: progressInterval, Progress: events, ImageListSelection: which,
 	})

@@ -3,6 +3,8 @@ package engine_test
 import (
 	"errors"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -215,5 +217,34 @@ func TestCopyFileIsClosedToOthersUntilComplete(t *testing.T) {
 	got, err := p.load(t, engine.LoadOptions{Path: path, AllowPath: true})
 	if err != nil || got.IDs[0] != archivetest.ID(t, twoLayers(t, "x")) {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestCopySendsNoUploadElsewhere has a registry that wants the upload, and the credentials with it, at another host.
+func TestCopySendsNoUploadElsewhere(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	asked := make(chan string, 10)
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Header.Get("Authorization") }))
+	defer thief.Close()
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			w.Header().Set("Location", thief.URL+"/upload")
+			w.WriteHeader(http.StatusAccepted)
+		case http.MethodHead:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer evil.Close()
+	o := paths()
+	o.DestinationCredentials = &engine.Credentials{Username: "anna", Password: "pw-geheim"}
+	archive := "oci-archive:" + archivetest.WriteFile(t, archivetest.Tar(t, archivetest.OCI(t, twoLayers(t, "x"))...)).Name()
+	_, err := p.copyImage(t, archive, "docker://"+strings.TrimPrefix(evil.URL, "http://")+"/x:1", o)
+	if errdefs.Name(err) != "AccessDenied" {
+		t.Errorf("error is %v", err)
+	}
+	if len(asked) > 0 {
+		t.Error("the other host was asked")
 	}
 }

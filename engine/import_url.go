@@ -63,7 +63,7 @@ func (d *download) fetch(ctx context.Context, guard *stallGuard, r *jobs.Reporte
 	if err != nil {
 		return nil, &transferError{err}
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // what came was read, or is not wanted
 	if response.StatusCode != http.StatusOK {
 		return nil, &transferError{fmt.Errorf("the server answers %s", response.Status)}
 	}
@@ -75,7 +75,7 @@ func (d *download) fetch(ctx context.Context, guard *stallGuard, r *jobs.Reporte
 
 // downloadClient returns a client that decompresses nothing by itself, and never goes from https to http.
 func downloadClient() (client *http.Client, closeIdle func()) {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	transport := http.DefaultTransport.(*http.Transport).Clone() // documented to be one
 	transport.DisableCompression = true
 	transport.DisableKeepAlives = true
 	transport.TLSHandshakeTimeout = 30 * time.Second

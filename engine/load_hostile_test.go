@@ -137,7 +137,8 @@ func hostileLayers(outside string) map[string][]archivetest.Entry {
 		"through a link":        {{Name: "l", Type: tar.TypeSymlink, Link: outside}, {Name: "l/victim", Data: []byte("x")}},
 		"through a parent link": {{Name: "l", Type: tar.TypeSymlink, Link: "../../../../../.."}, {Name: "l" + victim, Data: []byte("x")}},
 		"CVE-2025-11395": {
-			{Name: "s", Type: tar.TypeSymlink, Link: "."}, {Name: "s/s/s/up", Type: tar.TypeSymlink, Link: "../../.."},
+			{Name: "s", Type: tar.TypeSymlink, Link: "."},
+			{Name: "s/s/s/up", Type: tar.TypeSymlink, Link: "../../.."},
 			{Name: "up/victim", Data: []byte("x")},
 		},
 		"hard link":                {{Name: "h", Type: tar.TypeLink, Link: victim}, {Name: "h", Data: []byte("x")}},
@@ -331,8 +332,13 @@ func TestLoadNames(t *testing.T) {
 		err  error
 		want string
 	}{
-		{several, "InvalidParameter"}, {invalid, "InvalidReference"}, {none, "InvalidParameter"}, {both, "InvalidParameter"},
-		{denied, "PermissionDenied"}, {missing, "InvalidParameter"}, {device, "InvalidArchive"},
+		{several, "InvalidParameter"},
+		{invalid, "InvalidReference"},
+		{none, "InvalidParameter"},
+		{both, "InvalidParameter"},
+		{denied, "PermissionDenied"},
+		{missing, "InvalidParameter"},
+		{device, "InvalidArchive"},
 	} {
 		if errdefs.Name(c.err) != c.want {
 			t.Errorf("want %s, got %v", c.want, c.err)

@@ -66,7 +66,7 @@ func read(img *archives.Image) error {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // does nothing
 	data, mime, err := source.GetManifest(context.Background(), nil)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func Check(ctx context.Context, r io.Reader, l Limits) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }() // it only frees memory
 	out := &bounded{counter: counter{r: body, ctx: ctx}, in: in, limits: l}
 	if err := walk(tar.NewReader(out), out, l); err != nil {
 		return 0, err
@@ -126,7 +126,7 @@ func newChecked(ctx context.Context, r io.Reader, closer io.Closer, l Limits) *c
 	c := &checked{r: r, closer: closer, feed: feed, stop: stop}
 	c.done.Go(func() {
 		_, c.err = Check(ctx, out, l)
-		out.CloseWithError(c.err) // nil: later writes fail, but there are none
+		_ = out.CloseWithError(c.err) // nil: later writes fail, but there are none
 	})
 	return c
 }
@@ -148,7 +148,7 @@ func (c *checked) Read(p []byte) (int, error) {
 // end waits for the check and returns its error, or the given one.
 func (c *checked) end(err error) error {
 	if !c.ended {
-		c.feed.Close()
+		_ = c.feed.Close() // never fails
 		c.done.Wait()
 		c.ended = true
 	}
@@ -161,7 +161,7 @@ func (c *checked) end(err error) error {
 // Close ends the check and frees the layer.
 func (c *checked) Close() error {
 	c.stop()
-	c.feed.CloseWithError(context.Canceled)
+	_ = c.feed.CloseWithError(context.Canceled)
 	c.done.Wait()
 	return c.closer.Close()
 }

@@ -109,7 +109,7 @@ func (a *Archive) dockerLayer(ctx context.Context, name string, measured map[str
 	if err != nil {
 		return layer{}, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // it was only read
 	l := layer{file: name, size: c.Size(), unpack: true, follow: true}
 	if l.size, err = unpackedSize(ctx, c.SectionReader, a.limits); err != nil {
 		return layer{}, err

@@ -86,7 +86,7 @@ type noShortRead struct {
 
 func (r noShortRead) Read(p []byte) (int, error) {
 	n, err := r.SectionReader.Read(p)
-	if err == io.EOF { //nolint:errorlint // SectionReader returns it as it is
+	if errors.Is(err, io.EOF) {
 		if at, e := r.Seek(0, io.SeekCurrent); e == nil && at < r.Size() {
 			err = readFailure(r.name, io.ErrUnexpectedEOF)
 		}

@@ -3,6 +3,7 @@ package archives
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -94,14 +95,13 @@ func (t dirTree) open(name string) (content, error) {
 		err = invalid("%s is no regular file", strconv.Quote(name))
 	}
 	if err != nil {
-		f.Close()
-		return content{}, err
+		return content{}, errors.Join(err, f.Close())
 	}
 	return content{io.NewSectionReader(f, 0, info.Size()), f}, nil
 }
 
 func openFailure(name string, err error) error {
-	if pe, ok := err.(*fs.PathError); ok { //nolint:errorlint // os.Root returns it as it is
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return &errdefs.InvalidArchive{Reason: fmt.Sprintf("its file %s: %s", strconv.Quote(name), err), Err: err}
@@ -115,7 +115,7 @@ func readDocument(t tree, name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // it was only read
 	if c.Size() > most {
 		return nil, &errdefs.LimitExceeded{Limit: LimitDocumentBytes, Value: most}
 	}
@@ -127,7 +127,7 @@ func readDocument(t tree, name string, most int64) ([]byte, error) {
 }
 
 func readFailure(name string, err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // as ReadFull says
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &errdefs.InvalidArchive{Reason: fmt.Sprintf("its file %s is cut off", strconv.Quote(name)), Err: err}
 	}
 	return fmt.Errorf("archive: file %s: %w", strconv.Quote(name), err)

@@ -333,7 +333,7 @@ func WriteFile(t testing.TB, data []byte) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() { _ = f.Close() }) // whoever read it may have closed it
 	return f
 }
 
@@ -348,10 +348,10 @@ func Pipe(t testing.TB, data []byte) *os.File {
 	go func() {
 		defer close(done)
 		_, _ = w.Write(data) // whoever reads may stop early
-		w.Close()
+		_ = w.Close()
 	}()
 	t.Cleanup(func() {
-		r.Close()
+		_ = r.Close() // whoever read it may have closed it
 		<-done
 	})
 	return r

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
+	"errors"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
@@ -59,7 +60,7 @@ func Decompress(r io.Reader) (io.ReadCloser, Compression, error) {
 	in := &source{r: r}
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	head, err := buffered.Peek(magicLength)
-	if err != nil && err != io.EOF { //nolint:errorlint // bufio returns it as it is
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, None, in.explain(None, err)
 	}
 	c := Sniff(head)
@@ -99,7 +100,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // readers return it as it is
+	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
 	return n, err
@@ -125,7 +126,7 @@ type decompressed struct {
 
 func (d *decompressed) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // decoders return it as it is
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = d.in.explain(d.compression, err)
 	}
 	return n, err

@@ -3,6 +3,7 @@ package spool
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -103,7 +104,7 @@ func openRegular(ctx context.Context, f *os.File, size int64, o Options) (*File,
 	section := io.NewSectionReader(f, start, max(0, size-start))
 	head := make([]byte, magicLength)
 	n, err := section.ReadAt(head, 0)
-	if err != nil && err != io.EOF { //nolint:errorlint // as ReaderAt says
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if Sniff(head[:n]) != None {
@@ -124,16 +125,9 @@ func copyIn(ctx context.Context, in io.Reader, o Options) (*File, error) {
 	w := &writer{ctx: ctx, out: out, options: o}
 	file, err := w.copy(in)
 	if err != nil {
-		return nil, joinClose(err, out)
+		return nil, errors.Join(err, out.Close())
 	}
 	return file, nil
-}
-
-func joinClose(err error, f *os.File) error {
-	if e := f.Close(); e != nil {
-		return fmt.Errorf("%w (and then: %w)", err, e)
-	}
-	return err
 }
 
 // nameless makes a file that no folder knows.
@@ -148,7 +142,7 @@ func nameless(dir string) (*os.File, error) {
 		return nil, err
 	}
 	if err := os.Remove(f.Name()); err != nil {
-		return nil, joinClose(err, f)
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
@@ -168,7 +162,7 @@ func (w *writer) copy(in io.Reader) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }() // it only frees memory
 	if err := w.checkSpace(); err != nil {
 		return nil, err
 	}

@@ -31,15 +31,15 @@ func newWaitingReader(ctx context.Context, f *os.File) (*waitingReader, error) {
 		return nil, err
 	}
 	r := &waitingReader{ctx: ctx, conn: conn, wake: wake, waking: waking}
-	r.stop = context.AfterFunc(ctx, func() { waking.Close() })
+	r.stop = context.AfterFunc(ctx, func() { _ = waking.Close() }) // a pipe's end cannot fail to close
 	return r, nil
 }
 
 func (r *waitingReader) close() {
 	if r.stop() {
-		r.waking.Close()
+		_ = r.waking.Close()
 	}
-	r.wake.Close()
+	_ = r.wake.Close()
 }
 
 // Read waits for bytes or for the end of the context, and reads.

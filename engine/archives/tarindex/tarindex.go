@@ -84,7 +84,7 @@ func (x *Index) add(h *tar.Header, offset, size int64) error {
 		x.note(name)
 		x.links[name] = h.Linkname
 		return nil
-	case tar.TypeReg, tar.TypeRegA: //nolint:staticcheck // SA1019: archives of old programs have it
+	case tar.TypeReg:
 	default:
 		return invalid("its entry %s is neither a file nor a folder (type %q)", strconv.Quote(h.Name), h.Typeflag)
 	}
