@@ -37,9 +37,10 @@ demo: build ## pull an image from a registry on this machine, and look at it
 	@$(GO) build -o bin/demo ./tests/demo
 	@bin/demo -bin bin
 
-test: build ## all tests, under the race detector
+test: build ## all tests, under the race detector, and every fuzz target for 3 s
 	@tests/preflight
-	$(GO) test -race -timeout 20m ./...
+	tests/fuzz 3s
+	$(GO) test -race -timeout 30m ./...
 
 trixie: ## unpack the Debian trixie that some tests run programs of (needs root and debootstrap)
 	tests/make-trixie "$(IMAGED_TEST_TRIXIE)"
