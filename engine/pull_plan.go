@@ -126,6 +126,9 @@ func (a *attempt) readManifest(ctx context.Context, unparsed *image.UnparsedImag
 	if m.digest, err = manifest.Digest(m.bytes); err != nil {
 		return m, damaged("manifest", err)
 	}
+	if err := m.check(); err != nil {
+		return m, damaged("manifest", err)
+	}
 	size := int64(len(m.bytes))
 	a.reporter.Progress().Add(progress.Blob{
 		Digest: m.digest.String(), Kind: progress.Manifest, State: progress.BlobDone, Offset: size, Size: &size,

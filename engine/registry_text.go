@@ -10,15 +10,19 @@ import (
 // from a child process, which can hand over a text only. Each row has its test.
 var texts = []struct {
 	pattern *regexp.Regexp
-	make    func(e *Engine, reason string, err error) error
+	make    func(e *Engine, o origin, reason string, err error) error
 }{
 	// storage unpacks layers in a child process, whose system errors arrive as texts.
-	{regexp.MustCompile(`no space left on device|disk quota exceeded`), func(e *Engine, reason string, err error) error {
+	{regexp.MustCompile(`no space left on device|disk quota exceeded`), func(e *Engine, _ origin, reason string, err error) error {
 		return &errdefs.StorageFull{Path: e.fullPath(err), Reason: reason, Err: err}
 	}},
 	// image/docker reads manifests through iolimits, which has no error type.
-	{regexp.MustCompile(`exceeded maximum allowed size of [0-9]+ bytes`), func(e *Engine, _ string, _ error) error {
+	{regexp.MustCompile(`exceeded maximum allowed size of [0-9]+ bytes`), func(e *Engine, _ origin, _ string, _ error) error {
 		return &errdefs.LimitExceeded{Limit: LimitManifestBytes, Value: e.pullLimits.ManifestBytes}
+	}},
+	// image/docker quotes the beginning of a token that it cannot read; that is not repeated.
+	{regexp.MustCompile(`decoding bearer token`), func(_ *Engine, o origin, _ string, _ error) error {
+		return &errdefs.RegistryUnreachable{Registry: o.registry, Reason: "what its token server answers is no token"}
 	}},
 	// image/copy's digesting reader.
 	{regexp.MustCompile(`Digest did not match, expected`), invalidArchive},
@@ -30,15 +34,15 @@ var texts = []struct {
 	{regexp.MustCompile(`archive/tar: |gzip: invalid|flate: corrupt|invalid checksum|magic number mismatch|unexpected EOF`), invalidArchive},
 }
 
-func invalidArchive(_ *Engine, reason string, err error) error {
+func invalidArchive(_ *Engine, _ origin, reason string, err error) error {
 	return &errdefs.InvalidArchive{Reason: reason, Err: err}
 }
 
 // textError knows what only a text tells.
-func (e *Engine) textError(err error, _ origin) error {
+func (e *Engine) textError(err error, o origin) error {
 	for _, t := range texts {
 		if t.pattern.MatchString(err.Error()) {
-			return t.make(e, clean(err.Error()), quiet{err})
+			return t.make(e, o, clean(err.Error()), quiet{err})
 		}
 	}
 	return nil
