@@ -37,6 +37,8 @@ func (g *stallGuard) timer() *time.Timer {
 // then nothing happens, suspect is called once, if it is not nil; its context ends with the call.
 func (g *stallGuard) do(ctx context.Context, suspect func(context.Context), call func(context.Context) error) error {
 	c := &guardedCall{guard: g, stall: g.timer()}
+	flood := &floodWatch{end: g.end}
+	defer flood.stop()
 	if suspect != nil {
 		inner, stop := context.WithCancel(ctx)
 		defer c.helpers.Wait()
@@ -45,7 +47,9 @@ func (g *stallGuard) do(ctx context.Context, suspect func(context.Context), call
 		c.silence.Stop()
 	}
 	defer c.finish()
-	return call(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { c.asked() }, GotFirstResponseByte: c.answered}))
+	return call(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { c.asked() }, GotConn: func(info httptrace.GotConnInfo) { flood.connected(info.Conn) }, GotFirstResponseByte: c.answered,
+	}))
 }
 
 // guardedCall is a running call. Its hooks may be called after it has returned, by the reader that it opened.
