@@ -53,6 +53,9 @@ func (c *copier) copy(ctx context.Context) (result CopyResult, err error) {
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	p := c.puller()
+	if c.to.named != nil {
+		p.others = []party{{c.destinationContext(), c.origin(c.to, c.options.DestinationCredentials)}}
+	}
 	err = p.attempt(ctx, c.origin(c.from, c.options.SourceCredentials), func(a *attempt) error {
 		d, err := c.copyFrom(a, ref)
 		result.Digest = d.String()

@@ -29,7 +29,9 @@ type attempt struct {
 	origin origin
 	guard  *stallGuard
 	local  bool // from a path on this host: there is no registry to blame
-	sends  bool // to the registry: what it says when it is asked for the same explains nothing
+	// admitted says that the registry has handed out the manifests; it refuses what comes after only if its token has expired.
+	admitted bool
+	sends    bool // to the registry: what it says when it is asked for the same explains nothing
 
 	mu    sync.Mutex // guards first
 	first error      // first error of a transfer: the library's own later ones tell less
@@ -41,6 +43,7 @@ func (p *puller) attempt(ctx context.Context, o origin, try func(*attempt) error
 	defer end(nil)
 	a := &attempt{puller: p, ctx: inner, sys: p.systemContext(), origin: o}
 	a.guard = &stallGuard{timeout: *p.options.StallTimeout, end: end}
+	a.confineTokens()
 	err := try(a)
 	if err == nil {
 		return nil
@@ -65,8 +68,18 @@ func (a *attempt) failure(err error) error {
 	default:
 		err = a.explain(a.ctx, err)
 	}
-	return a.e.classify(err, a.origin)
+	err = a.e.classify(err, a.origin)
+	if _, ok := errors.AsType[*errdefs.AuthenticationRequired](err); ok && a.admitted {
+		return &expiredError{err}
+	}
+	return err
 }
+
+// expiredError is an AuthenticationRequired of a registry that has let the same attempt in before. The library asks for a
+// token once, and takes it to live for a minute at least; a new attempt asks for a new one.
+type expiredError struct{ error }
+
+func (e *expiredError) Unwrap() error { return e.error }
 
 // remember keeps the first error of a transfer.
 func (a *attempt) remember(err error) error {
@@ -94,6 +107,7 @@ func (a *attempt) pull(ref types.ImageReference, named reference.Named, local *l
 	if err != nil {
 		return "", errors.Join(a.blame(err), source.Close())
 	}
+	a.admitted = true
 	if local.same(plan) {
 		return local.id, source.Close()
 	}

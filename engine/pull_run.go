@@ -31,6 +31,7 @@ type puller struct {
 	options  PullOptions
 	source   *pullSource
 	limits   PullLimits
+	others   []party        // registries that an attempt talks to besides the one it is of
 	reporter *jobs.Reporter // set when the job runs
 	attempts []errdefs.Attempt
 }
@@ -199,13 +200,18 @@ func (p *puller) retry(ctx context.Context, named reference.Named, try func(*att
 		auth, err := config.GetCredentialsForRef(p.systemContext(), named)
 		given = err == nil && auth != (types.DockerAuthConfig{})
 	}
-	delay := *p.options.RetryDelay
+	delay, renewed := *p.options.RetryDelay, false
 	for n := 0; ; n++ {
 		err := p.attempt(ctx, originOf(named, given), try)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		p.attempts = append(p.attempts, errdefs.Attempt{Endpoint: named.String(), Error: errdefs.Name(err), Reason: shortReason(err)})
+		if _, ok := errors.AsType[*expiredError](err); ok && !renewed {
+			renewed = true
+			p.line("%s; asking for a new token", err)
+			continue
+		}
 		pause := delay
 		if limited, ok := errors.AsType[*errdefs.RateLimited](err); ok && limited.RetryAfter != nil {
 			pause = time.Duration(min(*limited.RetryAfter, int64(maxDuration/time.Second))) * time.Second
