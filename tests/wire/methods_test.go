@@ -84,7 +84,9 @@ func newWorld(t testing.TB) *world {
 	r := registrytest.New(t, registrytest.Options{})
 	r.PushImage(t, "sample:latest", registrytest.ImageOptions{Labels: map[string]string{"a": "<&>"}})
 	w := &world{Daemon: daemon.Start(t, daemon.Options{ReadOnly: true}), registry: r, values: map[string]string{"IMAGE": r.Ref("sample:latest")}}
-	replies := w.Dial(t).Replies(t, "io.imaged.transfers.Pull", w.expand(`{"reference":"$IMAGE","tlsVerify":false}`), "more")
+	c := w.Dial(t)
+	defer func() { _ = c.Close() }()
+	replies := c.Replies(t, "io.imaged.transfers.Pull", w.expand(`{"reference":"$IMAGE","tlsVerify":false}`), "more")
 	var result struct{ IDs []string }
 	replies[len(replies)-1].Into(t, &result)
 	w.values["ID"], w.values["JOB"] = result.IDs[0], replies[0].Text("job")
@@ -176,6 +178,7 @@ func (w *world) firstReply(t testing.TB, m method, in string, flags ...string) d
 func (w *world) skipUnimplemented(t testing.TB) {
 	t.Helper()
 	c := w.Dial(t)
+	defer func() { _ = c.Close() }()
 	for _, m := range methods() {
 		row := rows[m.full()]
 		if !row.endless {
