@@ -94,8 +94,10 @@ func newRootCommand(a *app) *cobra.Command {
 		}
 	}
 	add(groupImages, newImagesCommand(a), newGetCommand(a), newInspectCommand(a), newExistsCommand(a),
-		newResolveCommand(a), newHistoryCommand(a), newTagCommand(a), newUntagCommand(a), newRemoveCommand(a))
-	add(groupTransfers, newPullCommand(a))
+		newResolveCommand(a), newHistoryCommand(a), newTreeCommand(a), newDiffCommand(a), newTagCommand(a), newUntagCommand(a),
+		newRemoveCommand(a), newPruneCommand(a), newDFCommand(a), newWatchCommand(a))
+	add(groupTransfers, newPullCommand(a), newPushCommand(a), newSaveCommand(a), newLoadCommand(a), newImportCommand(a),
+		newCopyCommand(a), newSearchCommand(a))
 	add(groupDaemon, newJobsCommand(a), newAttachCommand(a), newCancelCommand(a), newInfoCommand(a), newCallCommand(a))
 	root.AddCommand(newExitCodesTopic(), newManCommand(a, root))
 	return root

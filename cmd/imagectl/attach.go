@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/imaged-project/imaged/varlink"
 	"github.com/imaged-project/imaged/varlink/gen/jobs"
 )
 
@@ -28,13 +27,9 @@ func (a *app) runAttach(ctx context.Context, s *session, job string) error {
 		doing: "watching", did: "done", subject: "job " + job,
 		left: fmt.Sprintf("left job %s: it goes on if it was detached or another client watches it, and is cancelled otherwise", job),
 	}
-	last, err := a.follow(ctx, s, jobs.Interface+".Attach", jobs.AttachIn{Job: job}, w, nil)
-	if err != nil {
-		return err
-	}
 	var out jobs.AttachOut
-	if err := varlink.Unmarshal(last.Parameters, &out); err != nil {
-		return fmt.Errorf("reply: %w", err)
+	if err := a.finish(ctx, s, jobs.Interface+".Attach", jobs.AttachIn{Job: job}, &out, w); err != nil {
+		return err
 	}
 	switch {
 	case a.json:
@@ -42,10 +37,5 @@ func (a *app) runAttach(ctx context.Context, s *session, job string) error {
 	case len(out.IDs) == 0 && len(out.Result) > 0:
 		return a.printJSON(out.Result)
 	}
-	for _, id := range out.IDs {
-		if err := a.println(id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.printLines(out.IDs)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/imaged-project/imaged/varlink/gen/images"
 	"github.com/imaged-project/imaged/varlink/gen/info"
 	"github.com/imaged-project/imaged/varlink/gen/jobs"
+	"github.com/imaged-project/imaged/varlink/gen/transfers"
 )
 
 // session is the one connection of a run, to a daemon that runs or to one that was started for it.
@@ -21,9 +22,10 @@ type session struct {
 	private *privateDaemon // nil: the daemon was there before
 }
 
-func (s *session) images() *images.Client { return images.NewClient(s.client) }
-func (s *session) jobs() *jobs.Client     { return jobs.NewClient(s.client) }
-func (s *session) info() *info.Client     { return info.NewClient(s.client) }
+func (s *session) images() *images.Client       { return images.NewClient(s.client) }
+func (s *session) transfers() *transfers.Client { return transfers.NewClient(s.client) }
+func (s *session) jobs() *jobs.Client           { return jobs.NewClient(s.client) }
+func (s *session) info() *info.Client           { return info.NewClient(s.client) }
 
 // close hangs up, and waits for a daemon that was started for this run.
 func (s *session) close() error {

@@ -43,6 +43,7 @@ With several names the first failure decides.`
 var exitCodes = map[string]int{
 	"InvalidParameter":       exitUsage,
 	"InvalidReference":       exitUsage,
+	"InvalidFormat":          exitUsage,
 	"InterfaceNotFound":      exitUsage,
 	"MethodNotFound":         exitUsage,
 	"ExpectedMore":           exitUsage,

@@ -14,6 +14,7 @@ type work struct {
 	did     string // "pulled"
 	subject string // what it works on
 	left    string // what it means that imagectl is interrupted
+	there   string // where what need not be moved is already; empty: "here"
 }
 
 // update is one reply of a job's stream. Every interface with jobs sends this shape beside its own results, so that
@@ -39,6 +40,39 @@ func (a *app) follow(ctx context.Context, s *session, method string, in any, w w
 	}
 	report.end(err)
 	return last, err
+}
+
+// finish is follow for a method that ends with a result, which it decodes.
+func (a *app) finish(ctx context.Context, s *session, method string, in, out any, w work) error {
+	last, err := a.follow(ctx, s, method, in, w, nil)
+	if err != nil {
+		return err
+	}
+	if err := varlink.Unmarshal(last.Parameters, out); err != nil {
+		return fmt.Errorf("reply: %w", err)
+	}
+	return nil
+}
+
+// detach calls a method whose job was told to go on alone, prints the job's id and leaves. That closes the connection.
+func (a *app) detach(ctx context.Context, s *session, method string, in any, w work) error {
+	if s.private != nil {
+		return usagef("start imaged first, or leave --detach out", "--detach needs a daemon that outlives this command, and none is running")
+	}
+	id := ""
+	_, err := watch(s.client.Stream(ctx, method, in), discard{}, func(job string) bool {
+		id = job
+		return false
+	})
+	switch {
+	case ended(ctx, err):
+		return interrupted(w.left)
+	case err != nil:
+		return err
+	case a.json:
+		return a.printJSON(map[string]string{"job": id})
+	}
+	return a.println(id)
 }
 
 func watch(replies func(func(varlink.Reply, error) bool), report reporter, first func(job string) bool) (varlink.Reply, error) {

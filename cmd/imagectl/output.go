@@ -42,6 +42,16 @@ func (a *app) println(text string) error {
 	return err
 }
 
+// printLines prints a result of several lines.
+func (a *app) printLines(lines []string) error {
+	for _, line := range lines {
+		if err := a.println(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // table prints rows in columns, the first being the heads.
 type table struct {
 	rows [][]string

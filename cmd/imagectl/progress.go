@@ -154,13 +154,16 @@ func (m *meter) facts() []string {
 		add("%s left", left)
 	}
 	if m.cached > 0 {
-		add("%s already here", size(m.cached))
+		add("%s already %s", size(m.cached), m.where())
 	}
 	if m.layersN != nil && *m.layersN > 0 {
 		add("layers %d/%d", m.layers, *m.layersN)
 	}
 	return facts
 }
+
+// where names the place that things are brought to.
+func (w work) where() string { return cmp.Or(w.there, "here") }
 
 // doingNow names what is being done.
 func (m *meter) doingNow() string {
@@ -181,7 +184,7 @@ func (m *meter) ended(now time.Time) string {
 		text += fmt.Sprintf(": %s in %s", size(m.done), took.Round(100*time.Millisecond))
 	}
 	if m.cached > 0 {
-		text += fmt.Sprintf(", %s already here", size(m.cached))
+		text += fmt.Sprintf(", %s already %s", size(m.cached), m.where())
 	}
 	return escape(text)
 }

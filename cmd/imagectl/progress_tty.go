@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -99,11 +100,13 @@ func (r *ttyReporter) rows(style *style, width int) string {
 }
 
 func (r *ttyReporter) update(u update) {
-	if len(u.Lines) > 0 {
-		var b bytes.Buffer
-		for _, line := range u.Lines {
+	var b bytes.Buffer
+	for _, line := range u.Lines {
+		if !shown(line) {
 			b.WriteString(lineText(line) + "\n")
 		}
+	}
+	if b.Len() > 0 {
 		// Lines go above the bars. mpb's only error is that it has ended, which it has not.
 		_, _ = r.progress.Write(b.Bytes())
 	}
@@ -113,6 +116,17 @@ func (r *ttyReporter) update(u update) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.meter.apply(u.Progress)
+}
+
+// shownLines are how the engine's lines begin that say what the bars and rows show.
+var shownLines = []string{
+	"Getting image source signatures", "Checking if image destination supports signatures", "Copying blob ", "Copying config ",
+	"Writing manifest ", "Storing signatures",
+}
+
+func shown(line jobs.Line) bool {
+	return line.Source == jobs.LineSourceEngine &&
+		slices.ContainsFunc(shownLines, func(start string) bool { return strings.HasPrefix(line.Text, start) })
 }
 
 func (r *ttyReporter) end(err error) {
@@ -229,7 +243,7 @@ func (m *meter) blobRows(s *style, width, limit int) []string {
 		shown = ordered[:limit-1]
 	}
 	for _, blob := range shown {
-		rows = append(rows, blobRow(s, blob, width))
+		rows = append(rows, blobRow(s, blob, m.where(), width))
 	}
 	if hidden := ordered[len(shown):]; len(hidden) > 0 {
 		rows = append(rows, s.dim(cut("  "+countStates(hidden), width)))
@@ -253,13 +267,13 @@ func countStates(blobs []jobs.Blob) string {
 	return fmt.Sprintf("and %d more: %s", len(blobs), strings.Join(parts, ", "))
 }
 
-func blobRow(s *style, blob jobs.Blob, width int) string {
+func blobRow(s *style, blob jobs.Blob, there string, width int) string {
 	digest := short(blob.Digest[strings.IndexByte(blob.Digest, ':')+1:], false)
 	head := fmt.Sprintf("  %-8s %-12s ", escape(string(blob.Kind)), escape(digest))
 	state, ratio := string(blob.State), 0.0
 	switch {
 	case blob.State == jobs.BlobStateSkipped:
-		state = "already here"
+		state = "already " + there
 	case blob.State != jobs.BlobStateTransferring:
 	case blob.Size == nil:
 		state = size(blob.Offset)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,13 +13,12 @@ import (
 
 // pullOptions are the flags of pull, as podman has them.
 type pullOptions struct {
-	allTags, detach, quiet   bool
-	policy                   string
-	retries                  int64
-	retryDelay, stallTimeout time.Duration
-	platform                 platformFlags
-	registry                 registryFlags
-	changed                  func(flag string) bool
+	allTags, detach, quiet bool
+	policy                 string
+	retry                  retryFlags
+	platform               platformFlags
+	registry               registryFlags
+	changed                func(flag string) bool
 }
 
 func newPullCommand(a *app) *cobra.Command {
@@ -41,9 +39,7 @@ id of the job is printed, and imagectl attach JOB shows it again.`,
 	flags := cmd.Flags()
 	flags.BoolVarP(&o.allTags, "all-tags", "a", false, "pull every tag of the repository")
 	flags.StringVar(&o.policy, "policy", "always", "when to pull: always, missing, newer or never")
-	flags.Int64Var(&o.retries, "retry", 3, "how often to try again after a failure that may pass")
-	flags.DurationVar(&o.retryDelay, "retry-delay", time.Second, "time before the first retry; doubled each time")
-	flags.DurationVar(&o.stallTimeout, "stall-timeout", time.Minute, "time without a single byte that ends an attempt")
+	o.retry.add(flags)
 	flags.BoolVar(&o.detach, "detach", false, "let the daemon go on alone, and print the job's id")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "no talk and no progress on standard error")
 	o.platform.add(flags, "pull the image for")
@@ -77,15 +73,7 @@ func (o *pullOptions) parameters(a *app) (transfers.PullIn, error) {
 	if o.detach {
 		in.Detach = &o.detach
 	}
-	if o.changed("retry") {
-		in.Retries = &o.retries
-	}
-	if o.changed("retry-delay") {
-		in.RetryDelaySeconds = new(o.retryDelay.Seconds())
-	}
-	if o.changed("stall-timeout") {
-		in.StallTimeoutSeconds = new(o.stallTimeout.Seconds())
-	}
+	in.Retries, in.RetryDelaySeconds, in.StallTimeoutSeconds = o.retry.parameters()
 	platform, err := o.platform.parse()
 	if err != nil {
 		return in, err
@@ -107,8 +95,10 @@ func (a *app) runPull(ctx context.Context, s *session, references []string, in t
 	}
 	var errs []error
 	for _, reference := range references {
-		in.Reference = reference
-		err := a.pull(ctx, s, in)
+		var err error
+		if in.Reference, err = absolutePlace(reference); err == nil {
+			err = a.pull(ctx, s, in)
+		}
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -120,37 +110,28 @@ func (a *app) runPull(ctx context.Context, s *session, references []string, in t
 }
 
 func (a *app) pull(ctx context.Context, s *session, in transfers.PullIn) error {
-	w := pullWork(in.Reference)
-	last, err := a.follow(ctx, s, transfers.Interface+".Pull", in, w, nil)
-	if err != nil {
-		return err
-	}
 	var out transfers.PullOut
-	if err := varlink.Unmarshal(last.Parameters, &out); err != nil {
-		return fmt.Errorf("reply: %w", err)
+	if err := a.finish(ctx, s, transfers.Interface+".Pull", in, &out, pullWork(in.Reference)); err != nil {
+		return err
 	}
 	if a.json {
 		return a.printJSON(out)
 	}
-	for _, id := range out.IDs {
-		if err := a.println(id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.printLines(out.IDs)
 }
 
 // runDetached starts the pulls and leaves each once its job is known. Leaving closes the connection, so that
 // each has its own.
 func (a *app) runDetached(ctx context.Context, s *session, references []string, in transfers.PullIn) error {
-	if s.private != nil {
-		return usagef("start imaged first, or pull without --detach", "--detach needs a daemon that outlives this command, and none is running")
-	}
 	var errs []error
 	for i, reference := range references {
-		in.Reference = reference
-		start := func(s *session) error { return a.detach(ctx, s, in) }
 		var err error
+		if in.Reference, err = absolutePlace(reference); err != nil {
+			return err
+		}
+		start := func(s *session) error {
+			return a.detach(ctx, s, transfers.Interface+".Pull", in, pullWork(reference))
+		}
 		if i == 0 {
 			err = start(s)
 		} else {
@@ -161,25 +142,6 @@ func (a *app) runDetached(ctx context.Context, s *session, references []string, 
 		}
 	}
 	return all(errs)
-}
-
-func (a *app) detach(ctx context.Context, s *session, in transfers.PullIn) error {
-	id := ""
-	w := pullWork(in.Reference)
-	report := discard{}
-	_, err := watch(s.client.Stream(ctx, transfers.Interface+".Pull", in), report, func(job string) bool {
-		id = job
-		return false
-	})
-	switch {
-	case ended(ctx, err):
-		return interrupted(w.left)
-	case err != nil:
-		return err
-	case a.json:
-		return a.printJSON(transfers.PullOut{Job: &id})
-	}
-	return a.println(id)
 }
 
 func pullWork(reference string) work {

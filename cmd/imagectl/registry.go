@@ -27,6 +27,12 @@ func (r *registryFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&r.tlsVerify, "tls-verify", true, "verify the registry's certificate; false allows plain HTTP too")
 }
 
+// addSide adds the flags for one of two registries, as skopeo has them.
+func (r *registryFlags) addSide(flags *pflag.FlagSet, prefix, side string) {
+	flags.StringVar(&r.creds, prefix+"creds", "", "credentials `USER[:PASSWORD]` for the "+side+"'s registry; a password that is left out is asked for")
+	flags.BoolVar(&r.tlsVerify, prefix+"tls-verify", true, "verify the certificate of the "+side+"'s registry; false allows plain HTTP too")
+}
+
 // credentials gives what --creds says, with the password from where the user wants it read; nil without --creds.
 func (r *registryFlags) credentials(s Streams) (*transfers.Credentials, error) {
 	user, password, has := strings.Cut(r.creds, ":")

@@ -10,9 +10,10 @@ import (
 
 // Streams is all that a run of imagectl sees of the world it was started in, apart from files and sockets.
 type Streams struct {
-	// In is where passwords and the parameters of call come from when they are asked for there.
+	// In is where passwords, answers, the parameters of call and archives come from when they are asked for there.
+	// Archives can come only from an *os.File, whose descriptor the daemon gets.
 	In io.Reader
-	// Out takes the result and nothing else.
+	// Out takes the result and nothing else. Archives can go only to an *os.File.
 	Out io.Writer
 	// Err takes talk, progress and errors.
 	Err io.Writer

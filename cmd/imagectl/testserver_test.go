@@ -29,7 +29,7 @@ func startServer(path string) (*testServer, error) {
 	t := &testServer{address: "unix:" + path, pulling: make(chan struct{}), cancelled: make(chan struct{})}
 	server := &varlink.Server{}
 	for _, i := range []varlink.Interface{
-		images.New(testImages{}), transfers.New(testTransfers{t}), jobs.New(testJobs{}), info.New(testInfo{}),
+		images.New(testImages{}), transfers.New(testTransfers{testServer: t}), jobs.New(testJobs{}), info.New(testInfo{}),
 	} {
 		if err := server.Register(i); err != nil {
 			return nil, err
@@ -185,7 +185,10 @@ func (testImages) Remove(_ context.Context, in images.RemoveIn) (images.RemoveOu
 	return out, nil
 }
 
-type testTransfers struct{ *testServer }
+type testTransfers struct {
+	transfers.Unimplemented
+	*testServer
+}
 
 func (t testTransfers) Pull(ctx context.Context, in transfers.PullIn, send func(transfers.PullOut) error) (transfers.PullOut, error) {
 	if err := send(transfers.PullOut{Job: new("job1")}); err != nil {
