@@ -2,8 +2,11 @@ package story
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +20,8 @@ import (
 // commands are what scripts have beside testscript's own:
 //
 //	registry NAME [USER:PASSWORD]       starts a registry; $NAME is its host and port
-//	image NAME REFERENCE [KEY=VALUE]... puts an image into it: layers, size, platform
+//	image NAME REFERENCE [KEY=VALUE]... puts an image into it: layers, size, platform, seed, label=KEY=VALUE
+//	web NAME                            serves the work folder over HTTP; $NAME is its host and port
 //	misbehave NAME PATH STATUS          answers requests for a part of a path with an error
 //	stall NAME PATH                     holds such answers until release
 //	release
@@ -28,10 +32,13 @@ import (
 //	watchers N                          waits until the newest job has so many; $JOB is its id
 //	jobstate STATE                      waits until the newest job is in a state
 //	exits CODE COMMAND...               runs a command and compares its exit code
+//	awaitfile FILE REGEXP               waits until a line of a file matches
 //	capture NAME                        puts the first line of the last stdout into $NAME
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"registry":   command(1, cmdRegistry),
 	"image":      command(2, cmdImage),
+	"web":        command(1, cmdWeb),
+	"awaitfile":  command(2, cmdAwaitFile),
 	"misbehave":  command(3, cmdMisbehave),
 	"stall":      command(2, cmdStall),
 	"release":    command(0, func(_ *testscript.TestScript, w *world, _ []string) error { w.release(); return nil }),
@@ -82,6 +89,11 @@ func cmdImage(ts *testscript.TestScript, w *world, args []string) error {
 			opts.LayerSize, err = strconv.ParseInt(value, 10, 64)
 		case "platform":
 			opts.Platform = value
+		case "seed":
+			opts.Seed, err = strconv.ParseUint(value, 10, 64)
+		case "label":
+			name, text, _ := strings.Cut(value, "=")
+			opts.Labels = map[string]string{name: text}
 		default:
 			err = errors.New("unknown option " + key)
 		}
@@ -92,6 +104,32 @@ func cmdImage(ts *testscript.TestScript, w *world, args []string) error {
 	digest, err := w.registries[args[0]].Push(args[1], opts)
 	ts.Setenv("DIGEST", digest)
 	return err
+}
+
+func cmdWeb(ts *testscript.TestScript, w *world, args []string) error {
+	server := httptest.NewServer(http.FileServer(http.Dir(w.folder)))
+	w.servers = append(w.servers, server)
+	ts.Setenv(args[0], server.Listener.Addr().String())
+	return nil
+}
+
+func cmdAwaitFile(ts *testscript.TestScript, _ *world, args []string) error {
+	line, err := regexp.Compile("(?m)" + args[1])
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(patience); ; {
+		// Until the program that writes it has begun, it is not there.
+		text, _ := os.ReadFile(ts.MkAbs(args[0]))
+		if line.Match(text) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no %s in %s:\n%s", args[1], args[0], text)
+		}
+		// What another program writes cannot be waited for.
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func cmdMisbehave(_ *testscript.TestScript, w *world, args []string) error {

@@ -1,6 +1,7 @@
 package story
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/imaged-project/imaged/tests/registrytest"
 )
 
 // tags are what the daemon's libraries need, as in the Makefile.
@@ -56,11 +59,33 @@ func build(folder string) error {
 
 func TestStories(t *testing.T) {
 	t.Parallel()
+	tell(t, "testdata", setup)
+}
+
+// TestStoriesOfDebiansRegistry tells those that begin with a registry as people run one: with TLS and passwords.
+func TestStoriesOfDebiansRegistry(t *testing.T) {
+	t.Parallel()
+	registry := registrytest.Debian(t, registrytest.DebianOptions{TLS: true, Username: "me", Password: "secret"})
+	registry.PushImage(t, "sample:1", registrytest.ImageOptions{})
+	ca, err := os.ReadFile(filepath.Join(registry.CertDir(), "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell(t, filepath.Join("testdata", "debian"), func(env *testscript.Env) error {
+		env.Setenv("reg", registry.Host())
+		trusted := filepath.Join(env.WorkDir, ".config", "containers", "certs.d", registry.Host())
+		return errors.Join(setup(env), os.MkdirAll(trusted, 0o755), os.WriteFile(filepath.Join(trusted, "ca.crt"), ca, 0o644))
+	})
+}
+
+// tell runs the scripts of a folder.
+func tell(t *testing.T, folder string, setup func(*testscript.Env) error) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("a store needs overlay mounts, which are root's")
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 folder,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,

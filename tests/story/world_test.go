@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,7 @@ const patience = time.Minute
 type world struct {
 	folder     string
 	registries map[string]*registrytest.Registry
+	servers    []*httptest.Server
 	stalled    []chan struct{}
 	daemon     *daemon
 }
@@ -52,6 +54,9 @@ func (w *world) close() error {
 	}
 	for _, r := range w.registries {
 		r.Close()
+	}
+	for _, s := range w.servers {
+		s.Close()
 	}
 	return errors.Join(err, unmountBelow(w.folder))
 }
