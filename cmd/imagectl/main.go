@@ -1,5 +1,5 @@
-// Command imagectl is the command line of imaged: it lists, inspects, pulls, names and removes container images and
-// watches the jobs that do so, by calling the daemon over Varlink.
+// Command imagectl is the command line of imaged: it lists, inspects, names and removes container images, moves them between
+// registries, archives and hosts, and watches the jobs that do so, by calling the daemon over Varlink.
 //
 // It is a client like any other: what it can do, every program can do with the same interfaces. Where no daemon
 // listens at the default address it starts one for itself on a socket pair, which ends with it.
@@ -8,8 +8,8 @@
 // Text that came from a registry, an image or the daemon is printed with its control characters and text-direction
 // overrides escaped.
 //
-// It may import varlink, the packages of varlink/gen, cobra, mpb, go-humanize, x/term and the standard library, never
-// engine or service. Nothing imports it.
+// It may import varlink, the packages of varlink/gen, cobra, mpb, go-humanize, x/term, x/sys and the standard library,
+// never engine or service. Nothing imports it.
 package main
 
 import "os"

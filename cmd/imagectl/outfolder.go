@@ -9,6 +9,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // entriesLimit bounds the files of a folder that travels as a tar.
@@ -47,7 +49,8 @@ func newOutFolder(path string) (*outFolder, error) {
 func (o *outFolder) finish(err error) error {
 	closeQuietly(o.root)
 	if err == nil {
-		err = outputError(o.path, os.Rename(o.temp, o.path))
+		// os.Rename would not replace a folder, not even an empty one.
+		err = outputError(o.path, unix.Rename(o.temp, o.path))
 	}
 	if err != nil {
 		// What failed says more than that its remains could not be removed.

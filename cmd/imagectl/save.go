@@ -115,7 +115,10 @@ func saveFolder(ctx context.Context, path string, save end) error {
 		return err
 	}
 	return folder.finish(pipe(ctx, save, func(_ context.Context, r *os.File) error {
-		return outputError(path, unpack(r, folder.root))
+		if err := unpack(r, folder.root); err != nil {
+			return &failure{code: exitFailed, what: "output " + path, why: err.Error(), next: "the folder was not made", err: err}
+		}
+		return nil
 	}))
 }
 
