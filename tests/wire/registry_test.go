@@ -119,7 +119,8 @@ func TestMirrorGetsNoCredentials(t *testing.T) {
 	mirror := registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "anna", Password: "geheim"})
 	r.PushImage(t, "sample:1", registrytest.ImageOptions{})
 	d := daemon.Start(t, daemon.Options{Files: map[string]string{"registries.conf": fmt.Sprintf(
-		"[[registry]]\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", r.Host(), mirror.Host())}})
+		"[[registry]]\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", r.Host(), mirror.Host(),
+	)}})
 	if reply := d.Call(t, "io.imaged.transfers.Pull", pull(r.Ref("sample:1"), credentials)); reply.Error != "" {
 		t.Errorf("%s", reply.Raw)
 	}
