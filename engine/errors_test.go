@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"testing"
@@ -25,8 +26,9 @@ func TestLocalErrors(t *testing.T) {
 			wantError(t, "localError", e.localError("do", fmt.Errorf("wrapped: %w", cause)), want)
 		}
 	}
-	full, ok := e.localError("do", &fs.PathError{Op: "write", Path: "/store/x", Err: unix.ENOSPC}).(*errdefs.StorageFull)
-	if !ok || full.Path != "/store/x" || full.Reason != "do: write /store/x: no space left on device" {
+	var full *errdefs.StorageFull
+	err := e.localError("do", &fs.PathError{Op: "write", Path: "/store/x", Err: unix.ENOSPC})
+	if !errors.As(err, &full) || full.Path != "/store/x" || full.Reason != "do: write /store/x: no space left on device" {
 		t.Errorf("full = %+v", full)
 	}
 	if err := e.localError("do", nil); err != nil {

@@ -11,30 +11,30 @@ import (
 	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
-var cause = errors.New("the cause")
+var errCause = errors.New("the cause")
 
 // all has one value of each type.
 var all = []error{
-	&errdefs.ImageNotFound{Name: "n", Err: cause},
+	&errdefs.ImageNotFound{Name: "n", Err: errCause},
 	&errdefs.AmbiguousName{Name: "n", Candidates: []string{"a", "b"}},
-	&errdefs.InvalidReference{Reference: "r", Reason: "w", Err: cause},
+	&errdefs.InvalidReference{Reference: "r", Reason: "w", Err: errCause},
 	&errdefs.ImageInUse{Name: "n", Containers: []string{"c"}},
-	&errdefs.ReadOnlyImage{Name: "n", Err: cause},
-	&errdefs.ReferenceNotFound{Reference: "r", Registry: "g", Err: cause},
-	&errdefs.AuthenticationRequired{Registry: "g", Reason: "w", Err: cause},
-	&errdefs.AccessDenied{Registry: "g", Reason: "w", Err: cause},
-	&errdefs.RegistryUnreachable{Registry: "g", Reason: "w", Err: cause},
-	&errdefs.RateLimited{Registry: "g", RetryAfter: new(int64(7)), Err: cause},
-	&errdefs.PolicyRejected{Reference: "r", Reason: "w", Err: cause},
-	&errdefs.InvalidArchive{Reason: "w", Err: cause},
-	&errdefs.StorageFull{Path: "/p", Reason: "w", Err: cause},
-	&errdefs.StoreBusy{Reason: "w", Err: cause},
-	&errdefs.Cancelled{Job: "j", Err: cause},
+	&errdefs.ReadOnlyImage{Name: "n", Err: errCause},
+	&errdefs.ReferenceNotFound{Reference: "r", Registry: "g", Err: errCause},
+	&errdefs.AuthenticationRequired{Registry: "g", Reason: "w", Err: errCause},
+	&errdefs.AccessDenied{Registry: "g", Reason: "w", Err: errCause},
+	&errdefs.RegistryUnreachable{Registry: "g", Reason: "w", Err: errCause},
+	&errdefs.RateLimited{Registry: "g", RetryAfter: new(int64(7)), Err: errCause},
+	&errdefs.PolicyRejected{Reference: "r", Reason: "w", Err: errCause},
+	&errdefs.InvalidArchive{Reason: "w", Err: errCause},
+	&errdefs.StorageFull{Path: "/p", Reason: "w", Err: errCause},
+	&errdefs.StoreBusy{Reason: "w", Err: errCause},
+	&errdefs.Cancelled{Job: "j", Err: errCause},
 	&errdefs.LimitExceeded{Limit: "l", Value: 3},
 	&errdefs.JobNotFound{Job: "j"},
 	&errdefs.InvalidParameter{Parameter: "p", Reason: "w"},
-	&errdefs.PermissionDenied{Reason: "w", Err: cause},
-	&errdefs.Failed{Reason: "w", Err: cause},
+	&errdefs.PermissionDenied{Reason: "w", Err: errCause},
+	&errdefs.Failed{Reason: "w", Err: errCause},
 }
 
 func TestNameAndCause(t *testing.T) {
@@ -47,7 +47,7 @@ func TestNameAndCause(t *testing.T) {
 		if !errdefs.Known(err) {
 			t.Errorf("%T is not known", err)
 		}
-		if reflect.ValueOf(err).Elem().FieldByName("Err").IsValid() != errors.Is(err, cause) {
+		if reflect.ValueOf(err).Elem().FieldByName("Err").IsValid() != errors.Is(err, errCause) {
 			t.Errorf("%T does not unwrap to its cause", err)
 		}
 	}
@@ -76,7 +76,7 @@ func TestMessages(t *testing.T) {
 	if text := tried.Error(); !strings.Contains(text, "m1 (X: y)") {
 		t.Errorf("message = %q", text)
 	}
-	if got := (&errdefs.Failed{Err: cause}).Cause(); got != "the cause" {
+	if got := (&errdefs.Failed{Err: errCause}).Cause(); got != "the cause" {
 		t.Errorf("Cause = %q", got)
 	}
 }

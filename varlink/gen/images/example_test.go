@@ -38,7 +38,7 @@ func Example() {
 	if err := server.Register(images.New(shelf{})); err != nil {
 		log.Fatal(err)
 	}
-	go server.Serve(listener)
+	go func() { log.Print(server.Serve(listener)) }()
 	defer server.Close()
 
 	ctx := context.Background()

@@ -10,7 +10,7 @@ import (
 )
 
 // Ask a daemon where its store is and how much room there is.
-func Example() {
+func Example() { //nolint:deadcode // compiled, not run: it needs a daemon
 	ctx := context.Background()
 	conn, err := varlink.Dial(ctx, "unix:/run/imaged/imaged.sock")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // Pull an image and show how far it is; the last reply has the result.
-func ExampleClient_PullStream() {
+func ExampleClient_PullStream() { //nolint:deadcode // compiled, not run: it needs a daemon
 	ctx := context.Background()
 	conn, err := varlink.Dial(ctx, "unix:/run/imaged/imaged.sock")
 	if err != nil {
