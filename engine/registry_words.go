@@ -4,29 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/docker/distribution/registry/api/errcode"
+
+	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
 // maxWords is how much of a foreign text an error carries, in bytes.
 const maxWords = 1000
 
-// userinfo is what stands before the @ in a URL.
-var userinfo = regexp.MustCompile(`(://)[^\s/@"'<>]*@`)
-
-// secretQuery is the value of a query parameter that may be a secret, such as a signed URL's.
-var secretQuery = regexp.MustCompile(`(?i)([?&][^=&\s"']*(?:token|sig|signature|credential|password|secret|key|auth)[^=&\s"']*=)[^&\s"']+`)
-
 // clean makes a foreign text fit for people and logs: without credentials in URLs, with control characters and those
 // that turn the direction of writing escaped, and not too long.
 func clean(text string) string {
-	text = userinfo.ReplaceAllString(text, "$1")
-	text = secretQuery.ReplaceAllString(text, "$1…")
+	text = errdefs.Redact(text)
 	var b strings.Builder
 	for _, r := range text {
 		if b.Len() >= maxWords {

@@ -1,9 +1,12 @@
 package service
 
 import (
+	"bytes"
+	lenient "encoding/json"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // stamp writes a time as the interfaces have it.
@@ -37,4 +40,22 @@ func recode[T any](v any) T {
 		panic(err) // the types differ: a mistake in an interface file, which the tests find
 	}
 	return out
+}
+
+// strict is a JSON value of an image as a message may hold it: of members with one name the last remains, as containers'
+// programs read it, and what is no UTF-8 becomes U+FFFD.
+func strict(text []byte) jsontext.Value {
+	if jsontext.Value(text).IsValid() {
+		return text
+	}
+	var v any
+	d := lenient.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var out bytes.Buffer
+	e := lenient.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if d.Decode(&v) != nil || e.Encode(v) != nil {
+		return text // the reply will fail and say why
+	}
+	return out.Bytes()
 }

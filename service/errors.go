@@ -97,8 +97,11 @@ func internalError(c *varlink.Call, err error) error {
 	return failure(interfaceOf(c.Method()), err)
 }
 
+// message is an error's text for the client, without what the caller or a library put into it and must not be seen.
+func message(err error) string { return errdefs.Redact(err.Error()) }
+
 func parametersOf(err error) parameters {
-	p := parameters{Message: err.Error()}
+	p := parameters{Message: message(err)}
 	switch e := errdefs.Find(err).(type) { //nolint:errorlint // Find has looked through the chain
 	case *errdefs.ImageNotFound:
 		p.Name = e.Name
@@ -138,6 +141,10 @@ func parametersOf(err error) parameters {
 		p.Job = e.Job
 	case *errdefs.Failed:
 		p.Reason = e.Cause()
+	}
+	// These are as the caller gave them, or from a library that repeats them.
+	for _, text := range []*string{&p.Name, &p.Reference, &p.Reason, &p.Registry} {
+		*text = errdefs.Redact(*text)
 	}
 	return p
 }

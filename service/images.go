@@ -3,9 +3,8 @@ package service
 import (
 	"context"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/imaged-project/imaged/engine"
+	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/names"
 	"github.com/imaged-project/imaged/varlink"
 	"github.com/imaged-project/imaged/varlink/gen/images"
@@ -60,7 +59,7 @@ func (s imagesService) Inspect(ctx context.Context, in images.InspectIn) (images
 	if err != nil {
 		return images.InspectOut{}, failure(images.Interface, err)
 	}
-	return images.InspectOut{Image: inspectionOf(i), Raw: jsontext.Value(i.Raw)}, nil
+	return images.InspectOut{Image: inspectionOf(i), Raw: strict(i.Raw)}, nil
 }
 
 // Exists tells whether there is an image.
@@ -110,9 +109,9 @@ func (s imagesService) Remove(ctx context.Context, in images.RemoveIn) (images.R
 }
 
 func removalOf(r engine.Removal) images.Removal {
-	out := images.Removal{Name: r.Name, ID: optional(r.ID), Untagged: r.Untagged, Deleted: r.Deleted}
+	out := images.Removal{Name: errdefs.Redact(r.Name), ID: optional(r.ID), Untagged: r.Untagged, Deleted: r.Deleted}
 	if r.Err != nil {
-		out.Error, out.Reason = new(errorName(images.Interface+".Remove", r.Err)), new(r.Err.Error())
+		out.Error, out.Reason = new(errorName(images.Interface+".Remove", r.Err)), new(message(r.Err))
 	}
 	return out
 }

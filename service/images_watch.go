@@ -35,7 +35,7 @@ func eventOf(e events.Event) images.WatchOut {
 		Event: images.EventKind(e.Kind), ID: optional(e.ID), Name: optional(e.Name), Time: new(stamp(e.Time)),
 	}
 	if e.Err != nil {
-		out.Error, out.Reason = new(errorName(transfers.Interface+".Pull", e.Err)), new(e.Err.Error())
+		out.Error, out.Reason = new(errorName(transfers.Interface+".Pull", e.Err)), new(message(e.Err))
 	}
 	return out
 }

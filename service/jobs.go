@@ -80,7 +80,7 @@ func jobOf(j enginejobs.Job) jobs.Job {
 		out.Finished = new(stamp(j.Finished))
 	}
 	if j.Err != nil {
-		out.Error, out.Reason = new(errorName(out.Method, j.Err)), new(j.Err.Error())
+		out.Error, out.Reason = new(errorName(out.Method, j.Err)), new(message(j.Err))
 	}
 	return out
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
 // setUpLog sends everything, the libraries' lines too, to w.
@@ -16,15 +18,24 @@ func setUpLog(level string, w io.Writer) error {
 	}
 	logrus.SetLevel(l)
 	logrus.SetOutput(w)
-	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+	logrus.SetFormatter(redacted{&logrus.TextFormatter{DisableColors: true, FullTimestamp: true}})
 	if os.Getenv("JOURNAL_STREAM") != "" {
-		logrus.SetFormatter(journal{&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true}})
+		logrus.SetFormatter(journal{redacted{&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true}}})
 	}
 	return nil
 }
 
+// redacted takes credentials out of all lines: the libraries log addresses as they got them.
+type redacted struct{ logrus.Formatter }
+
+// Format implements logrus.Formatter.
+func (r redacted) Format(e *logrus.Entry) ([]byte, error) {
+	line, err := r.Formatter.Format(e)
+	return []byte(errdefs.Redact(string(line))), err
+}
+
 // journal writes lines as journald reads them from a service: with their priority in front, without the time.
-type journal struct{ *logrus.TextFormatter }
+type journal struct{ logrus.Formatter }
 
 // priorities are syslog's by logrus's levels.
 var priorities = map[logrus.Level]int{
@@ -37,6 +48,6 @@ func (j journal) Format(e *logrus.Entry) ([]byte, error) {
 	if !ok {
 		priority = 7
 	}
-	line, err := j.TextFormatter.Format(e)
+	line, err := j.Formatter.Format(e)
 	return append(fmt.Appendf(nil, "<%d>", priority), line...), err
 }

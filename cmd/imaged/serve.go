@@ -23,10 +23,17 @@ const grace = 60 * time.Second
 
 // run serves until a signal, idleness or the end of the only client.
 func run(ctx context.Context, o options, stderr io.Writer) (err error) {
+	wiped := wipeEnvironment()
 	if err := becomeRoot(); err != nil { // before the log talks more: the library would write the environment into it
 		return err
 	}
 	if err := setUpLog(o.logLevel, stderr); err != nil {
+		return err
+	}
+	if wiped != nil {
+		logrus.Warnf("secrets in the environment stay in /proc: %v", wiped)
+	}
+	if err := hideEnvironment(); err != nil {
 		return err
 	}
 	if err := closeStdin(); err != nil {
