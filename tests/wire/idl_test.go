@@ -143,7 +143,7 @@ func (c *contract) check(want *upstream.Type, value json.RawMessage, path string
 		}
 		return nil
 	case upstream.TypeObject:
-		target = new(map[string]any)
+		target = new(map[string]json.RawMessage)
 	case upstream.TypeString:
 		target = new(string)
 	case upstream.TypeInt:
