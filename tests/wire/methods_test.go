@@ -81,9 +81,14 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldOf(t, daemon.Options{ReadOnly: true})
+}
+
+func newWorldOf(t testing.TB, o daemon.Options) *world {
+	t.Helper()
 	r := registrytest.New(t, registrytest.Options{})
 	r.PushImage(t, "sample:latest", registrytest.ImageOptions{Labels: map[string]string{"a": "<&>"}})
-	w := &world{Daemon: daemon.Start(t, daemon.Options{ReadOnly: true}), registry: r, values: map[string]string{"IMAGE": r.Ref("sample:latest")}}
+	w := &world{Daemon: daemon.Start(t, o), registry: r, values: map[string]string{"IMAGE": r.Ref("sample:latest")}}
 	c := w.Dial(t)
 	defer func() { _ = c.Close() }()
 	replies := c.Replies(t, "io.imaged.transfers.Pull", w.expand(`{"reference":"$IMAGE","tlsVerify":false}`), "more")
