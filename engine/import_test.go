@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/imaged-project/imaged/engine"
 	"github.com/imaged-project/imaged/engine/archives"
@@ -246,6 +247,34 @@ func TestImportCancelled(t *testing.T) {
 	w.Close()
 	if _, err := w.Result(t.Context()); errdefs.Name(err) != "Cancelled" {
 		t.Errorf("error is %v", err)
+	}
+	p.wantNothing(t)
+}
+
+func TestUploadsWantAReadableDescriptor(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	data := archivetest.WriteFile(t, rootfs(t, "x")).Name()
+	for _, c := range []struct {
+		path  string
+		flags int
+	}{
+		{data, os.O_WRONLY},
+		{data, unix.O_PATH},
+		{filepath.Dir(data), os.O_RDONLY},
+		{"/dev/zero", os.O_RDONLY},
+	} {
+		open := func() *os.File {
+			f, err := os.OpenFile(c.path, c.flags, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}
+		_, err := p.importTar(t, engine.ImportOptions{Input: open()})
+		wantFailure(t, fmt.Sprintf("import %s, opened with %#x", c.path, c.flags), err, "InvalidParameter")
+		_, err = p.load(t, engine.LoadOptions{Input: open()})
+		wantFailure(t, fmt.Sprintf("load %s, opened with %#x", c.path, c.flags), err, "InvalidParameter")
 	}
 	p.wantNothing(t)
 }

@@ -98,13 +98,64 @@ func (in *input) check(ctx context.Context) error {
 	case ways != 1:
 		return &errdefs.InvalidParameter{Parameter: "fileDescriptor", Reason: "give the data in exactly one way"}
 	case in.path == "":
-		return nil
+		return in.checkFile()
 	case !in.allowPath:
 		return &errdefs.PermissionDenied{Reason: "only the daemon's own user may name a path"}
 	case !filepath.IsAbs(in.path):
 		return &errdefs.InvalidParameter{Parameter: "path", Reason: "it is not absolute"}
 	}
 	return nil
+}
+
+// checkFile looks whether a descriptor can be read.
+func (in *input) checkFile() error {
+	file, ok := in.ReadCloser.(*os.File)
+	if !ok {
+		return nil
+	}
+	d, err := describe(file)
+	if err != nil {
+		return err
+	}
+	if !d.opened(unix.O_RDONLY) {
+		return &errdefs.InvalidParameter{Parameter: "fileDescriptor", Reason: "it is not open for reading"}
+	}
+	switch d.mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK:
+		return nil
+	}
+	return &errdefs.InvalidParameter{Parameter: "fileDescriptor", Reason: "it is no regular file, pipe or socket"}
+}
+
+// descriptor is what an open file is of, and how it was opened.
+type descriptor struct {
+	path  string // in /proc; valid while the file is open
+	mode  uint32 // of its inode
+	flags int
+}
+
+func describe(file *os.File) (d descriptor, err error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return d, err
+	}
+	var st unix.Stat_t
+	if cerr := raw.Control(func(fd uintptr) {
+		d.path = descriptorPath(fd)
+		if d.flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0); err == nil {
+			err = unix.Fstat(int(fd), &st)
+		}
+	}); cerr != nil {
+		err = cerr
+	}
+	d.mode = st.Mode
+	return d, err
+}
+
+// opened tells whether it can be read, or written, as the mode says: O_RDONLY or O_WRONLY.
+func (d descriptor) opened(mode int) bool {
+	has := d.flags & unix.O_ACCMODE
+	return d.flags&unix.O_PATH == 0 && (has == mode || has == unix.O_RDWR)
 }
 
 // subject tells what it is, for people.

@@ -62,29 +62,18 @@ func (o *output) useFile(file *os.File) error {
 	invalid := func(reason string) error {
 		return &errdefs.InvalidParameter{Parameter: "fileDescriptor", Reason: reason}
 	}
-	raw, err := file.SyscallConn()
+	d, err := describe(file)
 	if err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	var flags int
-	var path string
-	if cerr := raw.Control(func(fd uintptr) {
-		path = descriptorPath(fd)
-		if flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0); err == nil {
-			err = unix.Fstat(int(fd), &st)
-		}
-	}); cerr != nil || err != nil {
-		return errors.Join(cerr, err)
-	}
-	if flags&unix.O_ACCMODE == unix.O_RDONLY || flags&unix.O_PATH != 0 {
+	if !d.opened(unix.O_WRONLY) {
 		return invalid("it is not open for writing")
 	}
-	switch st.Mode & unix.S_IFMT {
+	switch d.mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return o.useRegular(file, flags)
+		return o.useRegular(file, d.flags)
 	case unix.S_IFIFO:
-		return o.usePipe(path)
+		return o.usePipe(d.path)
 	case unix.S_IFSOCK:
 		return o.useSocket(file)
 	case unix.S_IFCHR:

@@ -70,7 +70,7 @@ func (o *importOptions) parameters(args []string) (transfers.ImportIn, error) {
 
 func (a *app) runImport(ctx context.Context, s *session, in transfers.ImportIn, source string) error {
 	if in.URL == nil {
-		file, err := a.openInput(source)
+		file, err := a.openInput(source, false)
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (a *app) runImport(ctx context.Context, s *session, in transfers.ImportIn, 
 	}
 	subject := withoutPassword(source)
 	if source == "-" {
-		subject = "standard input"
+		subject = standardInput
 	}
 	var out transfers.ImportOut
 	err := a.finish(ctx, s, transfers.Interface+".Import", in, &out, work{

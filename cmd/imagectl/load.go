@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -40,14 +41,14 @@ The names of the images are printed, one a line; an image without one is told by
 }
 
 func (a *app) runLoad(ctx context.Context, s *session, in transfers.LoadIn, input string) error {
-	file, err := a.openInput(input)
+	file, err := a.openInput(input, true)
 	if err != nil {
 		return err
 	}
 	defer closeQuietly(file)
 	subject := input
 	if file == a.streams.In {
-		subject = "standard input"
+		subject = standardInput
 	}
 	var out transfers.LoadOut
 	load := func(ctx context.Context, f *os.File) (err error) {
@@ -87,18 +88,31 @@ func (a *app) load(ctx context.Context, s *session, in transfers.LoadIn, f *os.F
 	return out, err
 }
 
-// openInput opens a file for reading. None, or -, is standard input. The caller closes what it gets.
-func (a *app) openInput(path string) (*os.File, error) {
-	if path != "" && path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
+// openInput opens a file for reading, or a folder where that will do, too. No path, or -, is standard input. The caller
+// closes what it gets.
+func (a *app) openInput(path string, folder bool) (*os.File, error) {
+	file, ok := a.streams.In.(*os.File)
+	switch {
+	case path != "" && path != "-":
+		var err error
+		if file, err = os.Open(path); err != nil {
 			return nil, inputError(path, err)
 		}
-		return f, nil
-	}
-	stdin, ok := a.streams.In.(*os.File)
-	if !ok || a.streams.InTerminal != nil {
+	case !ok || a.streams.InTerminal != nil:
 		return nil, usagef("name a file, or send one into standard input", "there is nothing to read on a terminal")
+	default:
+		path = standardInput
 	}
-	return stdin, nil
+	stat, err := file.Stat()
+	if err == nil && (stat.Mode()&os.ModeDevice != 0 || stat.IsDir() && !folder) {
+		err = errors.New("it is no regular file, pipe or socket")
+	}
+	if err != nil {
+		closeQuietly(file)
+		return nil, inputError(path, err)
+	}
+	return file, nil
 }
+
+// standardInput is how it is called.
+const standardInput = "standard input"
