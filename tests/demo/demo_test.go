@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,18 +13,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"github.com/imaged-project/imaged/tests/interop"
+	built "github.com/imaged-project/imaged/tests/daemon"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := built.Clean(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+		os.Exit(code)
+	}))
 }
 
 // place returns the folder of the commands, and one for the demo to work in,
 // which it must leave empty.
 func place(t *testing.T) (bin, dir string) {
 	t.Helper()
-	bin = filepath.Dir(interop.Binary(t, "imagectl"))
+	bin = filepath.Dir(built.Binary(t, "imagectl"))
 	if os.Getuid() != 0 {
 		t.Skip("the demo's store wants root")
 	}

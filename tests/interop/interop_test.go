@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,11 +9,18 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/imaged-project/imaged/tests/daemon"
 	"github.com/imaged-project/imaged/tests/interop"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := daemon.Clean(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+		os.Exit(code)
+	}))
 }
 
 func TestRootThrowsAwayWhatIsWritten(t *testing.T) {

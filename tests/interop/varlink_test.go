@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/imaged-project/imaged/tests/daemon"
 	"github.com/imaged-project/imaged/tests/interop"
 	"github.com/imaged-project/imaged/tests/registrytest"
 )
@@ -26,7 +27,7 @@ func pullArgs(image string) string {
 func TestVarlinkctlDescribesTheDaemon(t *testing.T) {
 	t.Parallel()
 	root := interop.Trixie(t)
-	d := interop.StartDaemon(t)
+	d := daemon.Start(t, daemon.Options{})
 	root.Bind(d.Dir)
 	if out := root.Run(t, "varlinkctl", "info", d.Socket); !strings.Contains(out, "imaged") {
 		t.Errorf("info does not name imaged: %s", out)
@@ -53,7 +54,7 @@ func TestVarlinkctlPullsWithProgress(t *testing.T) {
 	root := interop.Trixie(t)
 	registry := registrytest.New(t, registrytest.Options{Rate: 4 << 20})
 	registry.PushImage(t, "sample:latest", registrytest.ImageOptions{LayerSize: 1 << 20})
-	d := interop.StartDaemon(t)
+	d := daemon.Start(t, daemon.Options{})
 	root.Bind(d.Dir)
 
 	image := registry.Ref("sample:latest")
@@ -84,7 +85,7 @@ func TestVarlinkctlPullsWithProgress(t *testing.T) {
 func TestVarlinkctlSeesTypedErrors(t *testing.T) {
 	t.Parallel()
 	root := interop.Trixie(t)
-	d := interop.StartDaemon(t)
+	d := daemon.Start(t, daemon.Options{})
 	root.Bind(d.Dir)
 	for call, want := range map[[2]string]string{
 		{"io.imaged.images.Get", `{"name":"localhost/nothing:1"}`}:                "io.imaged.images.ImageNotFound",
@@ -103,7 +104,7 @@ func TestVarlinkctlSeesTypedErrors(t *testing.T) {
 func TestVarlinkctlStartsTheDaemonItself(t *testing.T) {
 	t.Parallel()
 	root := interop.Trixie(t)
-	imaged := interop.Binary(t, "imaged")
+	imaged := daemon.Binary(t, "imaged")
 	// Without options the store is where root's always is; the bound folder has
 	// room for overlay mounts, which the throw-away layer has not.
 	root.Bind(imaged).BindAt(t.TempDir(), "/var/lib/containers")
@@ -119,7 +120,7 @@ func TestPythonVarlink(t *testing.T) {
 	root := interop.Trixie(t)
 	registry := registrytest.New(t, registrytest.Options{})
 	registry.PushImage(t, "sample:latest", registrytest.ImageOptions{})
-	d := interop.StartDaemon(t)
+	d := daemon.Start(t, daemon.Options{})
 	root.Bind(d.Dir)
 	image := registry.Ref("sample:latest")
 	address := "unix:" + d.Socket
@@ -160,7 +161,7 @@ func TestPythonOfTheReadme(t *testing.T) {
 	}
 	registry := registrytest.New(t, registrytest.Options{})
 	registry.PushImage(t, "sample:latest", registrytest.ImageOptions{})
-	d := interop.StartDaemon(t)
+	d := daemon.Start(t, daemon.Options{})
 	root.Bind(d.Dir)
 	program = strings.NewReplacer(
 		"/run/imaged/imaged.sock", d.Socket,
@@ -173,7 +174,7 @@ func TestPythonOfTheReadme(t *testing.T) {
 
 func TestRawBytes(t *testing.T) {
 	t.Parallel()
-	d := interop.StartDaemon(t)
+	d := daemon.Start(t, daemon.Options{})
 	nc, err := exec.LookPath("nc")
 	if err != nil {
 		interop.Missing(t, "no nc: apt-get install netcat-openbsd")
