@@ -17,12 +17,13 @@ LINT     := tests/tools/lint
 export CGO_ENABLED := 1
 # The commit is linked in above; asking git would fail in a tree that belongs to somebody else.
 export GOFLAGS := -buildvcs=false -tags=$(TAGS)
-# Other programs to test with: a Debian trixie that `make trixie` unpacks, and what was built here.
+# Other programs to test with: a Debian trixie that `make trixie` unpacks, a Python that `make python` makes, and what was built here.
 export IMAGED_TEST_TRIXIE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaged/trixie
+export IMAGED_TEST_PYTHON ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaged/python
 export IMAGED_TEST_BIN    ?= $(CURDIR)/bin
 
 .DEFAULT_GOAL := build
-.PHONY: help build static demo test trixie lint generate check-generated bench fuzz install clean
+.PHONY: help build static demo test trixie python lint generate check-generated bench fuzz install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ test: build ## all tests, under the race detector, and every fuzz target for 3 s
 
 trixie: ## unpack the Debian trixie that some tests run programs of (needs root and debootstrap)
 	tests/make-trixie "$(IMAGED_TEST_TRIXIE)"
+
+python: ## make the Python environment that some tests run clients in (needs python3-venv)
+	tests/make-python "$(IMAGED_TEST_PYTHON)"
 
 lint: ## formatting and static analysis
 	$(LINT) gofumpt -l .

@@ -1,8 +1,9 @@
 // Package interop runs programs of other projects against imaged: varlinkctl,
 // python3-varlink, podman, buildah and skopeo of Debian trixie, out of a root of
-// their own that make trixie unpacks.
+// their own that make trixie unpacks, those of this machine, and asyncvarlink in
+// an environment that make python makes.
 //
-// It may be imported by tests only, and imports no package of imaged.
+// It may be imported by tests only, and imports of imaged only package daemon.
 package interop
 
 import (
@@ -20,10 +21,10 @@ import (
 // Variables of the environment that the Makefile sets.
 const (
 	trixieVariable = "IMAGED_TEST_TRIXIE" // the unpacked Debian
-	binVariable    = "IMAGED_TEST_BIN"    // the folder of the built commands
+	pythonVariable = "IMAGED_TEST_PYTHON" // the Python environment
 )
 
-// whole is the file that make-trixie leaves when all is in place.
+// whole is the file that make-trixie and make-python leave when all is in place.
 const whole = ".whole"
 
 // Missing ends a test for which this machine lacks something: it is skipped, and
@@ -50,7 +51,7 @@ func Trixie(t testing.TB) *Root {
 	t.Helper()
 	dir := os.Getenv(trixieVariable)
 	if dir == "" {
-		dir = defaultTrixie()
+		dir = cached("trixie")
 	}
 	if os.Getuid() != 0 {
 		Missing(t, "only root can run programs of another Debian")
@@ -61,13 +62,27 @@ func Trixie(t testing.TB) *Root {
 	return &Root{dir: dir, mount: t.TempDir()}
 }
 
-// defaultTrixie is where make trixie unpacks it.
-func defaultTrixie() string {
+// cached is where make puts what it unpacks or makes for tests.
+func cached(name string) string {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return ""
 	}
-	return filepath.Join(cache, "imaged", "trixie")
+	return filepath.Join(cache, "imaged", name)
+}
+
+// Python returns the path of a Python that has asyncvarlink; without it the test
+// is skipped, in CI failed.
+func Python(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv(pythonVariable)
+	if dir == "" {
+		dir = cached("python")
+	}
+	if _, err := os.Stat(filepath.Join(dir, whole)); err != nil {
+		Missing(t, "no Python environment in %s: make python", dir)
+	}
+	return filepath.Join(dir, "bin", "python3")
 }
 
 // Bind makes files or directories of the host visible at the same path inside,
@@ -178,19 +193,4 @@ func TryHost(t testing.TB, program string, args ...string) (string, error) {
 		Missing(t, "no %s on this machine", program)
 	}
 	return output(exec.CommandContext(t.Context(), path, args...))
-}
-
-// Binary returns the path of a command that make build put into bin; without it
-// the test is skipped, in CI failed.
-func Binary(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv(binVariable)
-	if dir == "" {
-		Missing(t, "%s is not set: make test sets it", binVariable)
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		Missing(t, "no %s: make build", path)
-	}
-	return path
 }
