@@ -12,6 +12,8 @@ import (
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/imaged-project/imaged/engine/readahead"
 )
 
 // canConfine is confined, asked once.
@@ -64,7 +66,7 @@ func (l *layers) open(d digest.Digest) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, err
 		}
-		return readAhead(a), nil
+		return readahead.New(a), nil
 	}
 	return nil, nil
 }

@@ -1,4 +1,7 @@
-package direct
+// Package readahead lets reading a stream and using it go on at the same time.
+//
+// Package engine and those below it may import it, nothing else may.
+package readahead
 
 import (
 	"io"
@@ -6,8 +9,8 @@ import (
 )
 
 const (
-	aheadChunk = 256 << 10 // bytes
-	aheadCount = 8         // chunks that may wait for the reader
+	chunkSize  = 256 << 10 // bytes
+	chunkCount = 8         // chunks that may wait for the reader
 )
 
 // chunk is a piece that was read, with the error that came after it.
@@ -16,8 +19,8 @@ type chunk struct {
 	err  error
 }
 
-// aheadReader reads ahead in a goroutine of its own, so that reading a layer and using it go on at the same time.
-type aheadReader struct {
+// reader reads ahead in a goroutine of its own.
+type reader struct {
 	full chan chunk
 	free chan []byte
 	stop chan struct{}
@@ -30,18 +33,20 @@ type aheadReader struct {
 	src  io.ReadCloser
 }
 
-func readAhead(src io.ReadCloser) *aheadReader {
-	r := &aheadReader{
-		full: make(chan chunk, aheadCount), free: make(chan []byte, aheadCount), stop: make(chan struct{}), src: src,
+// New returns a reader of src that reads up to two mebibytes ahead. It owns src: closing it ends the reading, waits until
+// it has ended, and closes src. It is for one goroutine. Errors are those of src.
+func New(src io.ReadCloser) io.ReadCloser {
+	r := &reader{
+		full: make(chan chunk, chunkCount), free: make(chan []byte, chunkCount), stop: make(chan struct{}), src: src,
 	}
-	for range aheadCount {
+	for range chunkCount {
 		r.free <- nil // made when it is needed first: most layers are small
 	}
 	r.done.Go(r.run)
 	return r
 }
 
-func (r *aheadReader) run() {
+func (r *reader) run() {
 	defer close(r.full)
 	for {
 		var buf []byte
@@ -51,7 +56,7 @@ func (r *aheadReader) run() {
 			return
 		}
 		if buf == nil {
-			buf = make([]byte, aheadChunk)
+			buf = make([]byte, chunkSize)
 		}
 		n, err := r.src.Read(buf)
 		select {
@@ -66,7 +71,7 @@ func (r *aheadReader) run() {
 }
 
 // Read reads what was read ahead.
-func (r *aheadReader) Read(p []byte) (int, error) {
+func (r *reader) Read(p []byte) (int, error) {
 	for len(r.rest) == 0 {
 		if r.err != nil {
 			return 0, r.err
@@ -87,7 +92,7 @@ func (r *aheadReader) Read(p []byte) (int, error) {
 }
 
 // Close ends the reading ahead, waits for it, and closes the source.
-func (r *aheadReader) Close() error {
+func (r *reader) Close() error {
 	r.once.Do(func() { close(r.stop) })
 	r.done.Wait()
 	return r.src.Close()
