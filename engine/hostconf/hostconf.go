@@ -1,6 +1,7 @@
 package hostconf
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -64,6 +65,7 @@ type Config struct {
 	sources    []Source
 	hostPolicy bool // a policy.json of the host was seen
 	tempDir    string
+	copies     int
 }
 
 // Load finds the host's configuration. A policy.json or registries.conf that is there but broken is only logged: it
@@ -175,6 +177,14 @@ func (c *Config) TempDir() string {
 	return c.tempDir
 }
 
+// ParallelCopies returns how many layers of an image are to be transferred at once: image_parallel_copies of
+// containers.conf, else six.
+func (c *Config) ParallelCopies() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.copies
+}
+
 func (c *Config) load() error {
 	containers, err := config.Default()
 	if err != nil {
@@ -202,6 +212,7 @@ func (c *Config) load() error {
 
 	c.mu.Lock()
 	c.tempDir = tempDir
+	c.copies = int(min(cmp.Or(containers.Engine.ImageParallelCopies, defaultCopies), maxCopies))
 	c.policy = policy
 	if policy == "" {
 		c.policy = filepath.Join(c.opts.Dir, builtinPolicyName)
@@ -230,6 +241,11 @@ func (c *Config) announce(before, after []Source) {
 }
 
 const (
+	// defaultCopies is what the libraries transfer at once if nobody says anything.
+	defaultCopies = 6
+	// maxCopies is the most that containers.conf can ask for here.
+	maxCopies = 64
+
 	builtinPolicyName     = "builtin-policy.json"
 	builtinRegistriesName = "builtin-registries.conf"
 )
