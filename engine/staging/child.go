@@ -1,0 +1,116 @@
+package staging
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/containers/storage/pkg/archive"
+	_ "github.com/containers/storage/pkg/chrootarchive" // has the helper process
+	"github.com/containers/storage/pkg/reexec"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxSaid is how much of a helper's last words is kept, in bytes.
+	maxSaid = 4 << 10
+	// pipeSize is how much may wait for a helper, in bytes.
+	pipeSize = 1 << 20
+	// killTime is how long a killed helper has to be gone.
+	killTime = 10 * time.Second
+)
+
+// child is the storage library's helper process that unpacks one uncompressed layer into a folder, which is the root of
+// its file system. This is what chrootarchive.UntarUncompressed starts, but it can be killed.
+type child struct {
+	cmd   *exec.Cmd
+	stdin *os.File
+	said  limitedBuffer
+}
+
+// startChild starts a helper. It is killed when the context ends.
+func startChild(ctx context.Context, folder string, options *archive.TarOptions) (c *child, err error) {
+	var ours, theirs []*os.File
+	defer func() {
+		for _, f := range theirs {
+			err = errors.Join(err, f.Close())
+		}
+		for _, f := range ours {
+			if err != nil {
+				_ = f.Close() // the first error tells more
+			}
+		}
+	}()
+	root, err := os.OpenFile(folder, unix.O_DIRECTORY|unix.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	theirs = append(theirs, root)
+	settings, setting, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	theirs, ours = append(theirs, settings), append(ours, setting)
+	layer, stdin, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	theirs, ours = append(theirs, layer), append(ours, stdin)
+	widen(stdin)
+
+	c = &child{cmd: reexec.CommandContext(ctx, "storage-untar", "/", "/proc/self/fd/4"), stdin: stdin}
+	c.cmd.WaitDelay = killTime
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = layer, &c.said, &c.said
+	c.cmd.ExtraFiles = []*os.File{settings, root} // 3 and 4 in the helper
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("unpack layer: %w", err)
+	}
+	err = json.NewEncoder(setting).Encode(options)
+	if err = errors.Join(err, setting.Close()); err != nil {
+		return nil, errors.Join(err, c.cmd.Process.Kill(), c.cmd.Wait())
+	}
+	return c, nil
+}
+
+// widen lets more wait in a pipe, where the system allows it.
+func widen(pipe *os.File) {
+	if conn, err := pipe.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+	}
+}
+
+// Write hands the next piece of the layer over.
+func (c *child) Write(p []byte) (int, error) { return c.stdin.Write(p) }
+
+// end says that there is no more, and waits until all is unpacked.
+func (c *child) end() error {
+	err := c.stdin.Close()
+	if e := c.cmd.Wait(); e != nil {
+		return fmt.Errorf("unpack layer: %w: %s", e, c.said.buf.String())
+	}
+	return err
+}
+
+// abort kills the helper and waits until it is gone.
+func (c *child) abort() {
+	_ = c.cmd.Process.Kill() // it may be gone
+	_ = c.stdin.Close()      // nobody reads it any more
+	_ = c.cmd.Wait()         // it was killed
+}
+
+// limitedBuffer keeps the beginning of what is written to it.
+type limitedBuffer struct{ buf bytes.Buffer }
+
+// Write never fails.
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	b.buf.Write(p[:min(len(p), maxSaid-b.buf.Len())])
+	return len(p), nil
+}
+
+var _ io.Writer = (*limitedBuffer)(nil)
