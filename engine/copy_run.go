@@ -175,7 +175,7 @@ func (c *copier) copyFrom(a *attempt, ref types.ImageReference) (digest.Digest, 
 	if err != nil {
 		return "", errors.Join(err, source.Close())
 	}
-	opened := openedReference{ref, &countingSource{source, a, plan}}
+	opened := openedReference{ref, &countingSource{ImageSource: source, attempt: a, plan: plan}}
 	if c.to.transport == transportStore {
 		return c.storeImage(a, opened, plan)
 	}

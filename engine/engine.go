@@ -61,6 +61,7 @@ type Engine struct {
 	jobs  *jobs.Manager
 	pulls pullState
 	diffs diffSlots
+	stage stageState
 
 	events *events.Hub
 
@@ -100,6 +101,9 @@ func (e *Engine) open(opts Options) (err error) {
 		base = e.hosts.TempDir()
 	}
 	if e.tmp, err = newTempDir(base); err != nil {
+		return err
+	}
+	if err := e.stage.open(e.store, e.tmp.path, opts.Log); err != nil {
 		return err
 	}
 	if e.sync, err = newFSSyncer(e.store.GraphRoot()); err != nil {

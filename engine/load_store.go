@@ -139,7 +139,7 @@ func (s *storing) copy(ctx context.Context, img *archives.Image) error {
 		if err != nil {
 			return errors.Join(err, source.Close())
 		}
-		_, err = a.copy(openedReference{ref, &countingSource{source, a, plan}}, plan, nil)
+		_, err = a.copy(openedReference{ref, &countingSource{ImageSource: source, attempt: a, plan: plan}}, plan, nil)
 		return err
 	})
 }

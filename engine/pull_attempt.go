@@ -16,6 +16,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/progress"
+	"github.com/imaged-project/imaged/engine/staging"
 )
 
 // progressInterval is how often the library reports.
@@ -111,7 +112,7 @@ func (a *attempt) pull(ref types.ImageReference, named reference.Named, local *l
 	if local.same(plan) {
 		return local.id, source.Close()
 	}
-	return a.copy(openedReference{ref, &countingSource{source, a, plan}}, plan, named)
+	return a.copy(openedReference{ref, &countingSource{ImageSource: source, attempt: a, plan: plan}}, plan, named)
 }
 
 // blame makes an error of reading from this host an archive's, unless it is known to be another.
@@ -141,6 +142,10 @@ func (a *attempt) copy(ref openedReference, plan *pullPlan, named reference.Name
 	tracker.Planned()
 	tracker.SetPhase(progress.Transferring)
 	forget := a.e.pulls.foresee(a.e.store, plan.chain)
+	ref.source.budget = staging.NewBudget(a.limits.Unpacked)
+	if err := a.stage(ref.source); err != nil {
+		return "", errors.Join(err, ref.source.Close())
+	}
 	stored, err := a.runCopy(dest, ref)
 	if err != nil {
 		return "", err // foreseen layers that nothing uses go when the last pull has ended

@@ -14,11 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ociv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imaged-project/imaged/engine"
+	"github.com/imaged-project/imaged/engine/archives/archivetest"
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/tests/registrytest"
 )
@@ -308,5 +310,42 @@ func TestCancelledPullLeavesOthersAlone(t *testing.T) {
 	layers, err := p.Store().Layers()
 	if err != nil || len(layers) != 3 {
 		t.Errorf("%d layers, %v", len(layers), err)
+	}
+}
+
+// TestPullKeepsLayersInside pulls images with layers that try to get out, unpacked by us and by the library. Whether one is
+// taken or not: nothing outside changes, what is refused leaves nothing, and both ways judge alike.
+func TestPullKeepsLayersInside(t *testing.T) {
+	t.Parallel()
+	taken := map[string]map[string]bool{}
+	for _, way := range []string{"staged", "library"} {
+		taken[way] = map[string]bool{}
+		p := openPuller(t)
+		if way == "library" {
+			p.StageNothing()
+		}
+		s := newSentinel(t, p)
+		reg := registrytest.New(t, registrytest.Options{})
+		for name, entries := range hostileLayers(filepath.Join(s.dir, "secrets")) {
+			pushLayers(t, reg, "hostile:1", gzipped(t, archivetest.Tar(t, entries...)))
+			pushLayers(t, reg, "hostile:2", // the trap is in the layer below
+				gzipped(t, archivetest.Tar(t, entries[:1]...)), gzipped(t, archivetest.Tar(t, entries[1:]...)))
+			for _, image := range []string{"hostile:1", "hostile:2"} {
+				result, err := p.pull(t, reg.Ref(image), quick())
+				p.idle(t)
+				s.check(t, p)
+				taken[way][name+" "+image] = err == nil
+				if err == nil {
+					if _, err := p.Remove(t.Context(), result.IDs, engine.RemoveOptions{}); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+				p.wantNothing(t)
+			}
+		}
+		noDevices(t, p.dirs.Tmp)
+	}
+	if diff := cmp.Diff(taken["library"], taken["staged"]); diff != "" {
+		t.Errorf("what was taken (-library +staged):\n%s", diff)
 	}
 }

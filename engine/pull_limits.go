@@ -1,6 +1,10 @@
 package engine
 
-import "cmp"
+import (
+	"cmp"
+
+	"github.com/imaged-project/imaged/engine/staging"
+)
 
 // Names of the limits of a pull, as errdefs.LimitExceeded carries them.
 const (
@@ -16,6 +20,12 @@ const (
 	LimitImageBytes = "pull.imageBytes"
 	// LimitTags is PullLimits.Tags.
 	LimitTags = "pull.tags"
+	// LimitLayerUnpackedBytes is PullLimits.Unpacked.LayerBytes.
+	LimitLayerUnpackedBytes = staging.LimitLayerBytes
+	// LimitImageUnpackedBytes is PullLimits.Unpacked.ImageBytes.
+	LimitImageUnpackedBytes = staging.LimitImageBytes
+	// LimitLayerEntries is PullLimits.Unpacked.LayerEntries.
+	LimitLayerEntries = staging.LimitLayerEntries
 )
 
 // PullLimits bound what a registry can make a pull do. Zero fields stand for their defaults.
@@ -32,6 +42,8 @@ type PullLimits struct {
 	ImageBytes int64
 	// Tags is how many tags of a repository may be pulled at once. Zero: 1,000.
 	Tags int64
+	// Unpacked bounds what layers unpack to.
+	Unpacked staging.Limits
 }
 
 func (l *PullLimits) defaults() {
@@ -42,6 +54,7 @@ func (l *PullLimits) defaults() {
 	l.LayerBytes = cmp.Or(l.LayerBytes, 64*gib)
 	l.ImageBytes = cmp.Or(l.ImageBytes, 256*gib)
 	l.Tags = cmp.Or(l.Tags, 1000)
+	l.Unpacked.Defaults()
 }
 
 // PullLimits returns the limits that are in force.

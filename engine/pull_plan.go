@@ -37,7 +37,8 @@ type pullPlan struct {
 	configDigest digest.Digest
 	config       []byte // nil for the old manifests that have none
 	platform     names.Platform
-	chain        []string // ids that the image's layers get in the store, lowest first; nil if they cannot be told
+	diffIDs      []digest.Digest // of the image's layers, lowest first; nil if they cannot be told
+	chain        []string        // ids that the image's layers get in the store, lowest first; nil if they cannot be told
 }
 
 // layers returns the image's layers without those that the format has for nothing.
@@ -244,6 +245,7 @@ func (p *pullPlan) readConfig() error {
 			id = digest.Canonical.FromString(parent + "+" + id).Encoded()
 		}
 		parent = id
+		p.diffIDs = append(p.diffIDs, diffID)
 		p.chain = append(p.chain, id)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/progress"
+	"github.com/imaged-project/imaged/engine/staging"
 )
 
 // openedReference is a reference whose source is open already: the library copies from the very source that was
@@ -32,6 +33,7 @@ type countingSource struct {
 	types.ImageSource
 	attempt *attempt
 	plan    *pullPlan
+	budget  *staging.Budget // of what the layers unpack to; nil: nobody unpacks them here
 }
 
 // GetManifest returns a manifest that was read before.
@@ -45,13 +47,37 @@ func (s *countingSource) GetManifest(_ context.Context, instance *digest.Digest)
 	return nil, "", fmt.Errorf("manifest %s: not the one that was chosen", *instance)
 }
 
-// GetBlob opens a blob. Foreign URLs of a layer are not asked: they would let an image send us anywhere.
+// GetBlob opens a blob, for the library. What a layer unpacks to is held against the budget: the library has no limit.
 func (s *countingSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	if s.plan.config != nil && info.Digest == s.plan.configDigest {
 		return io.NopCloser(bytes.NewReader(s.plan.config)), int64(len(s.plan.config)), nil
 	}
+	body, size, err := s.openLayer(ctx, info, cache)
+	if err != nil || s.budget == nil {
+		return body, size, err
+	}
+	return &boundedBody{staging.Check(body, s.budget), s.attempt}, size, nil
+}
+
+// openLayer opens a layer. Foreign URLs of it are not asked: they would let an image send us anywhere.
+func (s *countingSource) openLayer(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	info.URLs = nil
 	return s.attempt.openBlob(ctx, s.ImageSource, info, cache)
+}
+
+// boundedBody is a layer whose limits are looked after. What is wrong with it is the attempt's error.
+type boundedBody struct {
+	io.ReadCloser
+	attempt *attempt
+}
+
+// Read reads on.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.attempt.remember(err)
+	}
+	return n, err
 }
 
 // openBlob opens a blob of a source and returns a reader that counts and bounds it.

@@ -115,6 +115,10 @@ func (p puller) wantNothing(t testing.TB) {
 	if err != nil || len(temps) > 0 {
 		t.Errorf("temporary files left: %v, %v", temps, err)
 	}
+	staged, err := filepath.Glob(filepath.Join(p.dirs.Root, "overlay", "staging", "*"))
+	if err != nil || len(staged) > 0 {
+		t.Errorf("unpacked layers left: %v, %v", staged, err)
+	}
 }
 
 func (p puller) image(t testing.TB, id string) *storage.Image {
