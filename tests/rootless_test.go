@@ -80,7 +80,8 @@ func activateAs(t *testing.T, uid uint32, folder, binary string) *net.UnixConn {
 	defer file.Close()
 	daemon := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary,
 		"--root", filepath.Join(folder, "root"), "--runroot", filepath.Join(folder, "run"), "--tmpdir", folder)
-	daemon.Env = []string{"HOME=" + folder, "XDG_RUNTIME_DIR=" + folder, "PATH=" + os.Getenv("PATH"), "LISTEN_FDS=1"}
+	// Without XDG_RUNTIME_DIR, as after su: nothing of root's may take its place.
+	daemon.Env = []string{"HOME=" + folder, "TMPDIR=" + folder, "PATH=" + os.Getenv("PATH"), "LISTEN_FDS=1"}
 	daemon.ExtraFiles, daemon.Stderr = []*os.File{file}, os.Stderr
 	daemon.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	if err := daemon.Start(); err != nil {
