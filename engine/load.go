@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -183,15 +184,18 @@ func (in *input) open() error {
 	return nil
 }
 
-// badPath turns an error of opening a path into the caller's, if it is.
+// badPath turns an error of opening or making a path into the caller's, if it is.
 func badPath(err error) error {
-	if errdefs.Known(err) {
-		return err
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+	is := func(target error) bool { return errors.Is(err, target) }
+	if !errdefs.Known(err) && slices.ContainsFunc(pathErrors, is) {
 		return &errdefs.InvalidParameter{Parameter: "path", Reason: clean(err.Error())}
 	}
 	return err
+}
+
+// pathErrors are those that another path would not have.
+var pathErrors = []error{
+	fs.ErrNotExist, fs.ErrPermission, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.EINVAL, unix.EROFS,
 }
 
 // close frees the input.

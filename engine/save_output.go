@@ -38,7 +38,7 @@ type output struct {
 func (s *saver) openOutput(ctx context.Context) (*output, error) {
 	if s.options.Path != "" {
 		o, err := openTarget(s.options.Path, s.options.folder())
-		return o, s.e.localError("save to "+clean(s.options.Path), err)
+		return o, s.e.localError("save to "+clean(s.options.Path), badPath(err))
 	}
 	o := &output{name: "the output", w: s.options.Output}
 	if c, ok := s.options.Output.(io.Closer); ok {
