@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -198,4 +199,12 @@ func (d *Daemon) Call(t testing.TB, method, parameters string, flags ...string) 
 func (c *Conn) SendFiles(message string, fds ...int) error {
 	_, _, err := c.WriteMsgUnix([]byte(message), syscall.UnixRights(fds...), nil)
 	return err
+}
+
+// Rest is all that still comes until the daemon ends the connection: what follows an upgrade has no messages.
+func (c *Conn) Rest() ([]byte, error) {
+	if err := c.SetReadDeadline(time.Now().Add(Patience)); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(c.reader)
 }
