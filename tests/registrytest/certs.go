@@ -26,8 +26,8 @@ const (
 
 // writeCertificates makes a CA and a certificate for loopback signed by it, and
 // writes ca.crt, server.cert.pem and server.key.pem into dir. The latter two end so that
-// containers/image does not take them for a client's certificate.
-func writeCertificates(dir string) (tls.Certificate, error) {
+// containers/image does not take them for a client's certificate. Change, unless nil, may change what is signed.
+func writeCertificates(dir string, change func(*x509.Certificate)) (tls.Certificate, error) {
 	ca, caKey, caDER, err := newCertificate(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: "registrytest CA"},
 		IsCA:                  true,
@@ -37,13 +37,17 @@ func writeCertificates(dir string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	_, key, der, err := newCertificate(&x509.Certificate{
+	leaf := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "localhost"},
 		DNSNames:    []string{"localhost"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, ca, caKey)
+	}
+	if change != nil {
+		change(leaf)
+	}
+	_, key, der, err := newCertificate(leaf, ca, caKey)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -73,7 +77,9 @@ func newCertificate(template, parent *x509.Certificate, parentKey crypto.Signer)
 	now := time.Now()
 	template.SerialNumber = big.NewInt(now.UnixNano())
 	template.NotBefore = now.Add(-time.Hour)
-	template.NotAfter = now.Add(24 * time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = now.Add(24 * time.Hour)
+	}
 	if parent == nil {
 		parent, parentKey = template, key
 	}

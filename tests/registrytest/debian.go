@@ -91,7 +91,7 @@ func (r *DebianRegistry) configure(dir string, opts DebianOptions) (string, erro
 		filepath.Join(dir, "storage"))
 	fmt.Fprintf(&config, "http:\n  addr: 127.0.0.1:0\n")
 	if opts.TLS {
-		if _, err := writeCertificates(r.certDir); err != nil {
+		if _, err := writeCertificates(r.certDir, nil); err != nil {
 			return "", err
 		}
 		fmt.Fprintf(&config, "  tls:\n    certificate: %q\n    key: %q\n",

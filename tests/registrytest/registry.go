@@ -10,6 +10,7 @@
 package registrytest
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,9 @@ const (
 type Options struct {
 	// TLS serves HTTPS, with a certificate of a CA made for this registry.
 	TLS bool
+	// Certificate changes the server's certificate before it is signed, such as
+	// its names and its end; nil: a good one for loopback.
+	Certificate func(*x509.Certificate)
 	// Auth is the way to authenticate; zero: none.
 	Auth Auth
 	// Username and Password are what AuthBasic and the token server accept.
@@ -123,7 +127,7 @@ func (r *Registry) serve() error {
 		r.server.Start()
 		return nil
 	}
-	cert, err := writeCertificates(r.certDir)
+	cert, err := writeCertificates(r.certDir, r.opts.Certificate)
 	if err != nil {
 		return err
 	}

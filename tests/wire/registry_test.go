@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -408,13 +410,32 @@ func TestHostileTLS(t *testing.T) {
 	trusted := registrytest.New(t, registrytest.Options{TLS: true})
 	other := registrytest.New(t, registrytest.Options{TLS: true})
 	plain := registrytest.New(t, registrytest.Options{})
-	for _, r := range []*registrytest.Registry{trusted, other, plain} {
+	expired := registrytest.New(t, registrytest.Options{TLS: true, Certificate: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }})
+	misnamed := registrytest.New(t, registrytest.Options{TLS: true, Certificate: func(c *x509.Certificate) {
+		c.DNSNames, c.IPAddresses = []string{"registry.test"}, nil
+	}})
+	var authorities []byte
+	for _, r := range []*registrytest.Registry{trusted, other, plain, expired, misnamed} {
 		r.PushImage(t, "sample:1", registrytest.ImageOptions{})
+		if r != other && r != plain {
+			text, err := os.ReadFile(filepath.Join(r.CertDir(), "ca.crt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			authorities = append(authorities, text...)
+		}
 	}
-	d := daemon.Start(t, daemon.Options{Env: []string{"SSL_CERT_FILE=" + filepath.Join(trusted.CertDir(), "ca.crt")}})
+	home := daemon.Home(t)
+	d := daemon.Start(t, daemon.Options{
+		Dir:   home,
+		Env:   []string{"SSL_CERT_FILE=" + filepath.Join(home, "ca.crt")},
+		Files: map[string]string{"ca.crt": string(authorities)},
+	})
 	for name, c := range map[string]struct{ reference, says string }{
 		"unknown authority": {other.Ref("sample:1"), "certificate signed by unknown authority"},
 		"in the clear":      {plain.Ref("sample:1"), "HTTP response to HTTPS client"},
+		"expired":           {expired.Ref("sample:1"), "certificate has expired"},
+		"of another host":   {misnamed.Ref("sample:1"), "x509: cannot validate certificate for 127.0.0.1"},
 	} {
 		began := time.Now()
 		r := d.Call(t, "io.imaged.transfers.Pull", fmt.Sprintf(`{"reference":%q}`, c.reference))
