@@ -109,7 +109,8 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	d.address = daemon.address
 	d.say("imaged runs; it was given its socket as systemd gives it")
-	err = errors.Join(d.show(ctx), daemon.stop())
+	// For a user without root's rights the image's files belong to others: only the daemon can remove them.
+	err = errors.Join(d.show(ctx), d.imagectl(context.WithoutCancel(ctx), "rm", "--all"), daemon.stop())
 	if err != nil {
 		if log := daemon.log(); log != "" && ctx.Err() == nil {
 			fmt.Fprintf(d.stderr, "The daemon's log:\n%s", log)
