@@ -82,11 +82,11 @@ type expiredError struct{ error }
 
 func (e *expiredError) Unwrap() error { return e.error }
 
-// remember keeps the first error of a transfer.
+// remember keeps the first error of a transfer. That it was cancelled is not one: it was so because of another.
 func (a *attempt) remember(err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.first == nil {
+	if a.first == nil && !errors.Is(err, context.Canceled) {
 		a.first = err
 	}
 	return err
