@@ -144,7 +144,7 @@ func oddLayers(t testing.TB) []sentLayer {
 		entry(tar.Header{Name: "dev/null", Typeflag: char, Devmajor: 1, Devminor: 3, Mode: 0o666}),
 		entry(tar.Header{Name: "dev/loop", Typeflag: block, Devmajor: 7, Devminor: 0}),
 		entry(tar.Header{Name: "dev/fifo", Typeflag: fifo}),
-		entry(tar.Header{Name: "x/attrs", PAXRecords: xattrs("user.color", "blue", "trusted.overlay.opaque", "y", "trusted.other", "z")}, "x"),
+		entry(tar.Header{Name: "x/attrs", PAXRecords: xattrs("user.color", "blue", "trusted.other", "z")}, "x"),
 		entry(tar.Header{Name: long + "/" + long}, "long"),
 		entry(tar.Header{Name: "big", Uid: 3_000_000, ModTime: time.Unix(0, 0)}, strings.Repeat("big ", 1<<18)),
 	)
@@ -493,6 +493,9 @@ func TestCancelMidLayerEndsTheHelper(t *testing.T) {
 	for unpackers(t, p) < 3 {
 		time.Sleep(time.Millisecond)
 	}
+	if layers, err := p.Store().Layers(); err != nil || len(layers) > 0 { // whoever wants the layers' lock gets it
+		t.Errorf("%d layers, %v", len(layers), err)
+	}
 	began := time.Now()
 	w.Close()
 	p.wantNothing(t)
@@ -559,5 +562,33 @@ func TestStagingLeftoversGoAtStart(t *testing.T) {
 	entries, err := os.ReadDir(base)
 	if err != nil || len(entries) != 1 || entries[0].Name() != "new" {
 		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+// TestStagedLayersSayNothingToOverlay pulls a layer that would have the file system overlay show one file for another.
+func TestStagedLayersSayNothingToOverlay(t *testing.T) {
+	t.Parallel()
+	reg := registrytest.New(t, registrytest.Options{})
+	marks := xattrs("trusted.overlay.opaque", "y", "trusted.overlay.redirect", "/secret", "user.overlay.redirect", "/secret", "user.kept", "y")
+	link := xattrs("trusted.overlay.redirect", "/secret")
+	layer := gzipped(t, tarOf(
+		t,
+		entry(tar.Header{Name: "dir", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: marks}),
+		entry(tar.Header{Name: "./hidden/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: marks}),
+		entry(tar.Header{Name: "hidden/.wh..wh..opq"}),
+		entry(tar.Header{Name: "dir/file", PAXRecords: marks}, "file"),
+		entry(tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "dir", PAXRecords: link}),
+		entry(tar.Header{Name: "link/through", PAXRecords: marks}, "file"),
+	))
+	pushLayers(t, reg, "app:1", layer)
+	p := openPuller(t)
+	image := p.image(t, p.mustPull(t, reg.Ref("app:1"), quick()).IDs[0])
+	root := filepath.Join(p.dirs.Root, "overlay", image.TopLayer, "diff")
+	for name, want := range map[string]bool{"dir": false, "hidden": true, "dir/file": false, "link": false, "dir/through": false} {
+		got := statOf(t, root, name)
+		if name != "link" && !strings.Contains(got, "user.kept") || strings.Contains(got, "redirect") ||
+			strings.Contains(got, "trusted.overlay.opaque") != want {
+			t.Errorf("%s: %s", name, got)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/containers/storage/pkg/archive"
@@ -92,7 +93,7 @@ func (c *child) Write(p []byte) (int, error) { return c.stdin.Write(p) }
 func (c *child) end() error {
 	err := c.stdin.Close()
 	if e := c.cmd.Wait(); e != nil {
-		return fmt.Errorf("unpack layer: %w: %s", e, c.said.buf.String())
+		return fmt.Errorf("unpack layer: %w: %s", e, c.said.reason())
 	}
 	return err
 }
@@ -111,6 +112,17 @@ type limitedBuffer struct{ buf bytes.Buffer }
 func (b *limitedBuffer) Write(p []byte) (int, error) {
 	b.buf.Write(p[:min(len(p), maxSaid-b.buf.Len())])
 	return len(p), nil
+}
+
+// reason returns what was written, but for lines of the library's log: those are there for any layer.
+func (b *limitedBuffer) reason() string {
+	var said []string
+	for line := range strings.Lines(b.buf.String()) {
+		if !strings.HasPrefix(line, "time=") {
+			said = append(said, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 var _ io.Writer = (*limitedBuffer)(nil)

@@ -7,6 +7,8 @@
 // becomes a layer of the store by being renamed. The result is the one that the library makes, file by file; only the
 // compression and the compressed length of what came are not noted, which nothing but a listing shows.
 //
+// One thing is left out: what a layer says to the file system overlay by attributes of its own, which only the store may.
+//
 // Foreign bytes meet files only in the library's own helper process, which has the folder as the root of its file
 // system. It never gets a header that the limits did not see before, and it can be killed at any time.
 //

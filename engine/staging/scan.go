@@ -3,6 +3,7 @@ package staging
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"maps"
@@ -15,6 +16,10 @@ import (
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 )
+
+// maxOwners is how many users and groups the files of a layer may have: the store keeps them in its list of layers, which
+// everybody reads.
+const maxOwners = 100_000
 
 // scanner looks at a layer's headers before the helper process gets them: both read with the same package, so that
 // they see the same. It runs as a coroutine of its caller. What it is given it has seen to the end when it returns:
@@ -31,6 +36,7 @@ type scanner struct {
 
 	last       []string // parts of the name of the entry before
 	uids, gids map[uint32]struct{}
+	marks      overlayMarks
 	root       bool // an entry stands for the layer's root itself
 }
 
@@ -86,6 +92,12 @@ func (s *scanner) see(header *tar.Header) error {
 	}
 	// The library leaves the root as it is for an entry ".", but not for this one.
 	s.root = s.root || filepath.Clean(header.Name) == "/"
+	if len(s.uids)+len(s.gids) > maxOwners {
+		return &errdefs.InvalidArchive{Reason: fmt.Sprintf("a layer has files of more than %d users and groups", maxOwners)}
+	}
+	if err := s.marks.see(header); err != nil {
+		return err
+	}
 	return s.account.file(header.Size, 1+s.parents(header.Name))
 }
 

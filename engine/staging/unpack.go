@@ -161,24 +161,28 @@ func (p *pump) run(folder string, options *archive.TarOptions) (output graphdriv
 	if p.split, err = newSplitter(p.tmp); err != nil {
 		return output, err
 	}
+	defer func() {
+		if err != nil {
+			p.split.abort()
+		}
+	}()
 	p.scan = newScanner(p.account)
 	defer p.scan.stop()
 	if p.child, err = startChild(p.ctx, folder, options); err != nil {
-		p.split.abort()
 		return output, err
 	}
 	if err := p.move(); err != nil {
 		p.child.abort()
-		p.split.abort()
 		return output, err
 	}
 	if err := p.child.end(); err != nil {
-		p.split.abort()
 		return output, p.because(err)
+	}
+	if err := p.scan.marks.remove(folder); err != nil {
+		return output, err
 	}
 	split, err := p.split.end()
 	if err != nil {
-		p.split.abort()
 		return output, err
 	}
 	output.TarSplit, output.Size = split, p.account.stream
