@@ -54,9 +54,9 @@ func (c *copier) copy(ctx context.Context) (result CopyResult, err error) {
 	defer func() { err = errors.Join(err, done()) }()
 	p := c.puller()
 	if c.to.named != nil {
-		p.others = []party{{c.destinationContext(), c.origin(c.to, c.options.DestinationCredentials)}}
+		p.others = []party{{c.destination().systemContext(), originAt(c.to, c.destination())}}
 	}
-	err = p.attempt(ctx, c.origin(c.from, c.options.SourceCredentials), func(a *attempt) error {
+	err = p.attempt(ctx, originAt(c.from, p), func(a *attempt) error {
 		d, err := c.copyFrom(a, ref)
 		result.Digest = d.String()
 		return err
@@ -64,12 +64,12 @@ func (c *copier) copy(ctx context.Context) (result CopyResult, err error) {
 	return result, err
 }
 
-// origin is whom a place's errors name.
-func (c *copier) origin(p *place, given *Credentials) origin {
-	if p.named == nil {
-		return origin{reference: clean(p.text)}
+// originAt is whom a place's errors name.
+func originAt(at *place, p *puller) origin {
+	if at.named == nil {
+		return origin{reference: clean(at.text)}
 	}
-	return originOf(p.named, given != nil)
+	return originOf(at.named, p.hasCredentials(at.named))
 }
 
 // puller makes a puller with the source's settings. Nothing is tried again: what was written cannot always be taken back.
@@ -253,11 +253,11 @@ func (c *copier) runCopy(a *attempt, dest, ref types.ImageReference, which copy.
 	})
 	ctx := a.ctx
 	if c.to.named != nil {
-		to := c.origin(c.to, c.options.DestinationCredentials)
+		to := originAt(c.to, c.destination())
 		ctx = confineUploads(&attempt{puller: a.puller, ctx: a.ctx, guard: a.guard, origin: to})
 	}
 	data, err := copy.Image(ctx, accept, dest, ref, &copy.Options{
-		ReportWriter: &lineWriter{say: a.line}, SourceCtx: a.sys, DestinationCtx: c.destinationContext(),
+		ReportWriter: &lineWriter{say: a.line}, SourceCtx: a.sys, DestinationCtx: c.destination().systemContext(),
 		ProgressInterval: progressInterval, Progress: events, ImageListSelection: which,
 	})
 	close(events)
@@ -265,10 +265,9 @@ func (c *copier) runCopy(a *attempt, dest, ref types.ImageReference, which copy.
 	return data, errors.Join(err, accept.Destroy())
 }
 
-// destinationContext makes the library's context of the destination.
-func (c *copier) destinationContext() *types.SystemContext {
-	p := &puller{e: c.e, options: PullOptions{Credentials: c.options.DestinationCredentials, TLSVerify: c.options.DestinationTLSVerify}}
-	return p.systemContext()
+// destination has the destination's settings.
+func (c *copier) destination() *puller {
+	return &puller{e: c.e, options: PullOptions{Credentials: c.options.DestinationCredentials, TLSVerify: c.options.DestinationTLSVerify}}
 }
 
 // blame finds out whose an error of copying is: what is not the source's is the destination's.
@@ -279,7 +278,7 @@ func (c *copier) blame(a *attempt, err error) error {
 	if first != nil || a.ctx.Err() != nil || c.to.transport != transportRegistry {
 		return err
 	}
-	return c.e.classify(err, c.origin(c.to, c.options.DestinationCredentials))
+	return c.e.classify(err, originAt(c.to, c.destination()))
 }
 
 // planList reads a manifest list and judges all its images. It returns nil if the source is no list.

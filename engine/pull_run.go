@@ -9,7 +9,6 @@ import (
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
-	"github.com/containers/image/v5/pkg/docker/config"
 	"github.com/containers/image/v5/types"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -195,14 +194,10 @@ func (p *puller) pullOne(ctx context.Context, named reference.Named, local *loca
 
 // retry attempts something with a registry until it works, fails for good, or fails too often.
 func (p *puller) retry(ctx context.Context, named reference.Named, try func(*attempt) error) error {
-	given := p.options.Credentials != nil
-	if !given {
-		auth, err := config.GetCredentialsForRef(p.systemContext(), named)
-		given = err == nil && auth != (types.DockerAuthConfig{})
-	}
+	o := originOf(named, p.hasCredentials(named))
 	delay, renewed := *p.options.RetryDelay, false
 	for n := 0; ; n++ {
-		err := p.attempt(ctx, originOf(named, given), try)
+		err := p.attempt(ctx, o, try)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

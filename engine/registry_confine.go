@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/docker/config"
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/types"
 
@@ -24,6 +25,15 @@ import (
 type party struct {
 	sys    *types.SystemContext
 	origin origin
+}
+
+// hasCredentials tells whether there are credentials for a repository: the caller's, or those of the daemon's user.
+func (p *puller) hasCredentials(named reference.Named) bool {
+	if p.options.Credentials != nil {
+		return true
+	}
+	auth, err := config.GetCredentialsForRef(p.systemContext(), named)
+	return err == nil && auth != (types.DockerAuthConfig{})
 }
 
 // confineTokens puts a hook into the attempt's context that ends the attempt when the library is about to take credentials

@@ -163,25 +163,35 @@ func (s *searcher) all(ctx context.Context, registries []string) ([]SearchResult
 
 // ask asks one registry.
 func (s *searcher) ask(ctx context.Context, registry string) ([]SearchResult, error) {
-	inner, stop := context.WithTimeoutCause(ctx, searchTimeout, &transferError{&stalledError{searchTimeout}})
+	named, err := s.repository(registry)
+	if err != nil {
+		return nil, err
+	}
+	inner, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	timed, stop := context.WithTimeoutCause(inner, searchTimeout, &transferError{&stalledError{searchTimeout}})
 	defer stop()
 	p := &puller{e: s.e, options: PullOptions{Credentials: s.options.Credentials, TLSVerify: s.options.TLSVerify}}
-	list := s.search
-	if s.options.ListTags {
-		list = s.tags
+	a := &attempt{puller: p, ctx: timed, sys: p.systemContext(), guard: &stallGuard{end: end}}
+	a.origin = originOf(named, p.hasCredentials(named))
+	a.confineTokens()
+	var results []SearchResult
+	err = a.guard.do(a.ctx, nil, func(ctx context.Context) (err error) {
+		if s.options.ListTags {
+			results, err = s.tags(ctx, a.sys, registry, named)
+		} else {
+			results, err = s.search(ctx, a.sys, registry)
+		}
+		return err
+	})
+	if err != nil && ctx.Err() == nil && timed.Err() != nil {
+		err = context.Cause(timed)
 	}
-	results, err := list(inner, p.systemContext(), registry)
-	if err != nil && ctx.Err() == nil && inner.Err() != nil {
-		err = context.Cause(inner)
-	}
-	o := origin{reference: clean(registry + "/" + s.term), registry: clean(registry), given: s.options.Credentials != nil}
-	return results, s.e.classify(err, o)
+	a.origin.reference = clean(registry + "/" + s.term)
+	return results, s.e.classify(err, a.origin)
 }
 
 func (s *searcher) search(ctx context.Context, sys *types.SystemContext, registry string) ([]SearchResult, error) {
-	if err := checkRegistry(registry); err != nil {
-		return nil, err
-	}
 	hits, err := docker.SearchRegistry(ctx, sys, registry, s.term, s.options.Limit)
 	if err != nil {
 		return nil, err
@@ -198,13 +208,20 @@ func (s *searcher) search(ctx context.Context, sys *types.SystemContext, registr
 	return results, nil
 }
 
-// checkRegistry refuses what would not be taken for a host.
-func checkRegistry(registry string) error {
+// repository is the one whose tags are listed, else any of the registry. What would not be taken for a host is refused.
+func (s *searcher) repository(registry string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(registry + "/x")
 	if err != nil || reference.Domain(named) != registry {
-		return &errdefs.InvalidReference{Reference: clean(registry), Reason: "it is no registry"}
+		return nil, &errdefs.InvalidReference{Reference: clean(registry), Reason: "it is no registry"}
 	}
-	return nil
+	if !s.options.ListTags {
+		return named, nil
+	}
+	named, err = reference.ParseNormalizedNamed(registry + "/" + s.term)
+	if err != nil || !reference.IsNameOnly(named) {
+		return nil, &errdefs.InvalidReference{Reference: clean(registry + "/" + s.term), Reason: "it must be a repository's name, without tag and digest"}
+	}
+	return named, nil
 }
 
 // fits tells whether a hit passes the filters.
@@ -228,11 +245,7 @@ func newSearchResult(registry string, hit docker.SearchResult) SearchResult {
 	}
 }
 
-func (s *searcher) tags(ctx context.Context, sys *types.SystemContext, registry string) ([]SearchResult, error) {
-	named, err := reference.ParseNormalizedNamed(registry + "/" + s.term)
-	if err != nil || !reference.IsNameOnly(named) {
-		return nil, &errdefs.InvalidReference{Reference: clean(registry + "/" + s.term), Reason: "it must be a repository's name, without tag and digest"}
-	}
+func (s *searcher) tags(ctx context.Context, sys *types.SystemContext, registry string, named reference.Named) ([]SearchResult, error) {
 	ref, err := docker.NewReference(reference.TagNameOnly(named))
 	if err != nil {
 		return nil, err

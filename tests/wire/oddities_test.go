@@ -3,6 +3,9 @@ package wire_test
 import (
 	"crypto/sha512"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -161,4 +164,36 @@ func TestPolicyRejectsEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("Failed", "without it")
+}
+
+// TestSearchWithoutEnd has registries whose answers to a search, or for tags, go on and on.
+func TestSearchWithoutEnd(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/v2/" {
+			return
+		}
+		begin, piece := `{"results":[{"name":"a"}`, strings.Repeat(`,{"name":"a"}`, 10_000)
+		if strings.HasSuffix(req.URL.Path, "/tags/list") {
+			begin, piece = `{"name":"a","tags":["a"`, strings.Repeat(`,"a"`, 30_000)
+		}
+		_, err := io.WriteString(w, begin)
+		for err == nil {
+			_, err = io.WriteString(w, piece)
+		}
+	}))
+	t.Cleanup(server.Close)
+	d := daemon.Start(t, daemon.Options{})
+	before := d.Memory(t)
+	for _, more := range []string{"", `,"listTags":true`} {
+		reply := d.Call(t, "io.imaged.transfers.Search", fmt.Sprintf(`{"term":"%s/a","tlsVerify":false%s}`, strings.TrimPrefix(server.URL, "http://"), more))
+		checkError(t, contracts["io.imaged.transfers"], reply)
+		if reply.Error == "" || strings.HasSuffix(reply.Error, ".Failed") {
+			t.Errorf("%.500s", reply.Raw)
+		}
+		t.Logf("%.300s", reply.Raw)
+	}
+	if after := d.Memory(t); after > before+256<<20 {
+		t.Errorf("the daemon has grown from %d to %d MiB", before>>20, after>>20)
+	}
 }

@@ -76,6 +76,8 @@ func TestRealmElsewhere(t *testing.T) {
 		"elsewhere, nothing verified":       {elsewhere: true, credentials: credentials},
 		"identity token, nothing verified":  {elsewhere: true, credentials: `"credentials":{"identityToken":"geheim"}`},
 		"elsewhere, from TLS, not verified": {tls: true, elsewhere: true, credentials: credentials},
+		"the authfile's, in the clear":      {tls: true, verify: true, elsewhere: true, credentials: `"credentials":null`},
+		"the authfile's, not verified":      {elsewhere: true, credentials: `"credentials":null`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,22 +96,33 @@ func TestRealmElsewhere(t *testing.T) {
 			}
 			r := registrytest.New(t, registrytest.Options{TLS: c.tls, Auth: registrytest.AuthBearer, Realm: address + "/token", Username: "anna", Password: "geheim"})
 			r.PushImage(t, "sample:1", registrytest.ImageOptions{})
-			o := daemon.Options{}
+			o := daemon.Options{Files: map[string]string{"containers/auth.json": fmt.Sprintf(`{"auths":{%q:{"auth":"YW5uYTpnZWhlaW0="}}}`, r.Host())}}
 			if c.tls {
 				o.Env = []string{"SSL_CERT_FILE=" + filepath.Join(r.CertDir(), "ca.crt")}
 			}
 			d := daemon.Start(t, o)
-			in := fmt.Sprintf(`{"reference":%q,"tlsVerify":%t,"retries":0,%s}`, r.Ref("sample:1"), c.verify, c.credentials)
-			reply := d.Call(t, "io.imaged.transfers.Pull", in)
-			if reply.Error == "" {
-				t.Errorf("%s", reply.Raw)
+			d.Write(t, "rootfs.tar", rootfs(t))
+			d.Call(t, "io.imaged.transfers.Import", fmt.Sprintf(`{"path":"%s/rootfs.tar","name":"localhost/sample:1"}`, d.Dir))
+			for method, in := range map[string]string{
+				"Pull":   fmt.Sprintf(`{"reference":%q`, r.Ref("sample:1")),
+				"Push":   fmt.Sprintf(`{"name":"localhost/sample:1","destination":%q`, r.Ref("sample:1")),
+				"Search": fmt.Sprintf(`{"term":%q,"listTags":true`, r.Host()+"/sample"),
+				"Copy":   fmt.Sprintf(`{"source":%q,"destination":"dir:%s/copied","sourceTlsVerify":%t,"sourceC%s}`, "docker://"+r.Ref("sample:1"), d.Dir, c.verify, c.credentials[2:]),
+			} {
+				if method != "Copy" {
+					in += fmt.Sprintf(`,"tlsVerify":%t,%s}`, c.verify, c.credentials)
+				}
+				reply := d.Call(t, "io.imaged.transfers."+method, in)
+				if reply.Error == "" || strings.HasPrefix(reply.Error, "org.varlink") {
+					t.Errorf("%s: %s", method, reply.Raw)
+				}
+				checkError(t, contracts["io.imaged.transfers"], reply)
+				t.Logf("%s: %s", method, reply.Raw)
 			}
-			checkError(t, contracts["io.imaged.transfers"], reply)
 			select {
 			case request := <-leaked:
 				t.Errorf("the secret went to %s", request)
 			default:
-				t.Logf("%s", reply.Raw)
 			}
 		})
 	}
