@@ -58,6 +58,7 @@ lint: ## formatting and static analysis
 	$(LINT) go-errorlint ./...
 	$(LINT) revive -config tests/tools/revive.toml -exclude ./varlink/gen/... ./...
 	$(LINT) deadcode -tags $(TAGS) -test ./...
+	cd tests/bench && $(GO) vet ./... # a module of its own, for the sake of its peers
 
 generate: ## write varlink/gen anew from idl/
 	$(GO) generate ./varlink/gen
@@ -66,8 +67,9 @@ check-generated: ## fail if varlink/gen is not what idl/ makes it
 	@old=$$(mktemp -d) && trap 'rm -rf "$$old"' EXIT && cp -a varlink/gen "$$old/gen" && $(GO) generate ./varlink/gen && \
 	if ! diff -ru "$$old/gen" varlink/gen; then echo 'varlink/gen was stale; it is written anew: commit it'; exit 1; fi
 
-bench: ## benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
+bench: build ## imaged beside its peers, as a table of ratios; ROWS=rpc or images/save: a part of it
+	@tests/preflight
+	@cd tests/bench && $(GO) test -count=1 -timeout 60m -run '^TestBench$$$(ROWS:%=/%)'
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	tests/fuzz $(FUZZTIME)
