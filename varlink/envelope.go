@@ -43,6 +43,14 @@ func (d *decoder) put() {
 
 // parseCall reads a call. Every error means that the peer does not speak Varlink, and that its connection is closed.
 func parseCall(message []byte) (envelope, error) {
+	if e, ok := plainCall(message); ok {
+		return e, nil
+	}
+	return parseAnyCall(message)
+}
+
+// parseAnyCall reads a call however it is written.
+func parseAnyCall(message []byte) (envelope, error) {
 	e := envelope{parameters: emptyObject}
 	err := eachMember(message, func(name string, value []byte) (err error) {
 		switch name {
@@ -81,6 +89,14 @@ type replyEnvelope struct {
 
 // parseReply reads a reply. Members that it does not know are ignored: the service may be newer.
 func parseReply(message []byte) (replyEnvelope, error) {
+	if r, ok := plainReply(message); ok {
+		return r, nil
+	}
+	return parseAnyReply(message)
+}
+
+// parseAnyReply reads a reply however it is written.
+func parseAnyReply(message []byte) (replyEnvelope, error) {
 	r := replyEnvelope{parameters: emptyObject}
 	err := eachMember(message, func(name string, value []byte) (err error) {
 		switch name {

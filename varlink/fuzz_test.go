@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,60 @@ func FuzzParseCall(f *testing.F) {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
 	})
+}
+
+// FuzzPlain checks that messages which are read in the quick way mean the same in the slow one.
+func FuzzPlain(f *testing.F) {
+	for _, s := range []string{
+		`{"method":"a.b.C","parameters":{"x":[1,{}]},"more":true}`, `{"method":"a.b.C","parameters":{}}`,
+		`{"method":"a.b.C","parameters":{},"oneway":true,"more":true}`, `{"method":"a","parameters":{"a":1,"a":2}}`,
+		`{"method":"a.b.C","parameters":{},"more":false,"parameters":{}}`, `{"method":"\u0061","parameters":{}}`,
+		`{"parameters":{"number":1},"continues":true}`, `{"parameters":{}}`, `{"parameters":{},"error":"a.b.C"}`,
+		`{"parameters":{"a":",\"continues\":true}"}}`, `{"parameters":{},"\u0070arameters":{}}`, `{"parameters":{} }`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if got, ok := plainCall(data); ok {
+			if want, err := parseAnyCall(data); err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("call: %+v, want %+v, %v", got, want, err)
+			}
+		}
+		if got, ok := plainReply(data); ok {
+			if want, err := parseAnyReply(data); err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("reply: %+v, want %+v, %v", got, want, err)
+			}
+		}
+	})
+}
+
+// TestOwnMessagesArePlain checks that the quick way is the way of what this runtime writes.
+func TestOwnMessagesArePlain(t *testing.T) {
+	t.Parallel()
+	in := map[string]int{"a": 1}
+	for _, mode := range []string{"", "more", "oneway", "upgrade"} {
+		m := newMessage()
+		if err := m.call("a.b.C", in, mode); err != nil {
+			t.Fatal(err)
+		}
+		text := bytes.TrimSuffix(m.Bytes(), []byte{0})
+		want := envelope{
+			method: "a.b.C", parameters: []byte(`{"a":1}`), more: mode == "more", oneway: mode == "oneway", upgrade: mode == "upgrade",
+		}
+		if got, ok := plainCall(text); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %t", text, got, ok)
+		}
+	}
+	for _, continues := range []bool{false, true} {
+		m := newMessage()
+		if err := m.reply("", in, continues); err != nil {
+			t.Fatal(err)
+		}
+		text := bytes.TrimSuffix(m.Bytes(), []byte{0})
+		if got, ok := plainReply(text); !ok || string(got.parameters) != `{"a":1}` || got.continues != continues {
+			t.Errorf("%s: %+v, %t", text, got, ok)
+		}
+	}
 }
 
 const fuzzDescription = `interface io.example.fuzz
