@@ -18,7 +18,13 @@ var (
 // Redact takes out of a text what may be a credential in it: users and passwords in URLs and in front of hosts, and
 // secrets in a URL's query.
 func Redact(text string) string {
-	return secretQuery.ReplaceAllString(login.ReplaceAllStringFunc(text, withoutLogin), "$1…")
+	for {
+		redacted := secretQuery.ReplaceAllString(login.ReplaceAllStringFunc(text, withoutLogin), "$1…")
+		if redacted == text {
+			return text
+		}
+		text = redacted // what is left may look like a credential only now
+	}
 }
 
 // withoutLogin is a match of login without what is to be hidden.
