@@ -94,9 +94,13 @@ func removeAttribute(root *os.File, name, attribute string) error {
 		return err
 	}
 	file := os.NewFile(uintptr(fd), name)
-	err = unix.Removexattr(fmt.Sprintf("/proc/self/fd/%d", fd), attribute)
-	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
-		err = nil
+	path := fmt.Sprintf("/proc/self/fd/%d", fd)
+	_, err = unix.Getxattr(path, attribute, nil)
+	switch {
+	case err == nil:
+		err = unix.Removexattr(path, attribute)
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		err = nil // it could not be set; in a user namespace, trying to remove it would not be allowed
 	}
 	return errors.Join(err, file.Close())
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/unshare"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -32,7 +31,7 @@ func New(store storage.Store, tmp string) (*Stager, error) {
 	}
 	differ, ok := driver.(graphdriver.DriverWithDiffer)
 	mapped := len(store.UIDMap()) > 0 || len(store.GIDMap()) > 0
-	if !ok || driver.String() != "overlay" || mapped || unshare.IsRootless() {
+	if !ok || driver.String() != "overlay" || mapped {
 		return nil, ErrImpossible
 	}
 	return &Stager{store: store, driver: differ, tmp: tmp}, nil
