@@ -60,7 +60,10 @@ func parsePlace(text string) (*place, error) {
 			return nil, invalid("its path is not absolute")
 		}
 	default:
-		return nil, invalid("it does not begin with docker://, containers-storage:, docker-archive:, oci-archive:, oci: or dir:")
+		return nil, &errdefs.InvalidReference{
+			Reference: clean(text), Reason: "it does not say what it is",
+			Next: "begin it with docker://, containers-storage:, docker-archive:, oci-archive:, oci: or dir:",
+		}
 	}
 	return p, nil
 }

@@ -168,6 +168,11 @@ func (c *copier) copyFrom(a *attempt, ref types.ImageReference) (digest.Digest, 
 			if err != nil {
 				return "", errors.Join(err, source.Close())
 			}
+			if c.to.transport == transportDockerArchive {
+				return "", errors.Join(&errdefs.InvalidFormat{
+					Format: string(DockerArchive), Reason: "it holds no manifest list", Supported: []string{string(OCIArchive), string(OCIDir), string(DockerDir)},
+				}, source.Close())
+			}
 			return c.write(a, allReference{ref, &allSource{source, a, *list}}, copy.CopyAllImages)
 		}
 	}
@@ -186,7 +191,7 @@ func (c *copier) copyFrom(a *attempt, ref types.ImageReference) (digest.Digest, 
 // storeImage puts the image into the store, under its new name.
 func (c *copier) storeImage(a *attempt, ref openedReference, plan *pullPlan) (digest.Digest, error) {
 	if plan.configDigest == "" {
-		return "", errors.Join(&errdefs.InvalidFormat{Format: "v2s1", Supported: []string{"oci", "v2s2"}}, ref.source.Close())
+		return "", errors.Join(&errdefs.InvalidFormat{Format: "v2s1", Reason: "the store does not take it", Supported: []string{"oci", "v2s2"}}, ref.source.Close())
 	}
 	id, err := a.copy(ref, plan, nil)
 	if err != nil {

@@ -108,6 +108,12 @@ func TestCopyAll(t *testing.T) {
 	if _, err := p.copyImage(t, "dir:"+dir+"/d", "containers-storage:x", o); errdefs.Name(err) != "InvalidParameter" {
 		t.Errorf("all into the store: %v", err)
 	}
+	if _, err := p.copyImage(t, "dir:"+dir+"/d", "docker-archive:"+dir+"/x", o); errdefs.Name(err) != "InvalidFormat" {
+		t.Errorf("all into a docker-archive: %v", err)
+	}
+	if _, err := os.Lstat(dir + "/x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something is left of it: %v", err)
+	}
 	// A manifest of the list that is missing.
 	m := archivetest.OCIList(t, "", archivetest.Image{Platform: ociv1.Platform{OS: "linux", Architecture: "amd64"}}, archivetest.Image{Platform: ociv1.Platform{OS: "linux", Architecture: "arm64"}})
 	f := archivetest.WriteFile(t, archivetest.Tar(t, m[3:]...))

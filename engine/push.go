@@ -131,7 +131,9 @@ func (o *PushOptions) check() error {
 		most = 9
 	case Zstd, ZstdChunked:
 		if o.Format == ManifestV2S1 || o.Format == ManifestV2S2 {
-			return &errdefs.InvalidFormat{Format: string(o.Format), Supported: []string{string(ManifestOCI)}}
+			return &errdefs.InvalidFormat{
+				Format: string(o.Format), Reason: "its layers cannot be compressed with zstd", Supported: []string{string(ManifestOCI)},
+			}
 		}
 	default:
 		return &errdefs.InvalidFormat{Format: string(o.CompressionFormat), Supported: []string{string(Gzip), string(Zstd), string(ZstdChunked)}}

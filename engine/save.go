@@ -118,7 +118,9 @@ func (o *SaveOptions) check(names []string) error {
 	case !slices.Contains(archiveFormats, string(o.Format)):
 		return &errdefs.InvalidFormat{Format: string(o.Format), Supported: archiveFormats}
 	case len(names) > 1 && o.Format != DockerArchive:
-		return &errdefs.InvalidFormat{Format: string(o.Format), Supported: []string{string(DockerArchive)}}
+		return &errdefs.InvalidFormat{
+			Format: string(o.Format), Reason: fmt.Sprintf("it holds one image, and %d are named", len(names)), Supported: []string{string(DockerArchive)},
+		}
 	case o.Compress && !o.folder():
 		return invalid("compress", "it is for the formats docker_dir and oci_dir only")
 	case len(o.Tags) > 0 && len(names) > 1:

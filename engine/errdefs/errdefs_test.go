@@ -80,3 +80,21 @@ func TestMessages(t *testing.T) {
 		t.Errorf("Cause = %q", got)
 	}
 }
+
+// TestNextStep proves that messages say what to do about this very cause.
+func TestNextStep(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]error{
+		`reference "A": w; write it as [registry/]repository[:tag] or [registry/]repository@digest`: &errdefs.InvalidReference{Reference: "A", Reason: "w"},
+		`reference "dir:x": w; write it as dir:/path, absolute, and see what is there`:              &errdefs.InvalidReference{Reference: "dir:x", Reason: "w"},
+		`reference "x": w; do that`:                       &errdefs.InvalidReference{Reference: "x", Reason: "w", Next: "do that"},
+		`format "f": there is no such format; use a or b`: &errdefs.InvalidFormat{Format: "f", Supported: []string{"a", "b"}},
+		`format "f": w; use a`:                            &errdefs.InvalidFormat{Format: "f", Reason: "w", Supported: []string{"a"}},
+		`registry g: unreachable: w; check its address and the network, or try again later`:                                       &errdefs.RegistryUnreachable{Registry: "g", Reason: "w"},
+		`registry g: unreachable: x509: w; give the host its CA's certificate, or call with tlsVerify false (--tls-verify=false)`: &errdefs.RegistryUnreachable{Registry: "g", Reason: "x509: w"},
+	} {
+		if got := err.Error(); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+}

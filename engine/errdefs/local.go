@@ -1,6 +1,7 @@
 package errdefs
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -48,14 +49,24 @@ type InvalidReference struct {
 	Reference string
 	// Reason says what is wrong with it.
 	Reason string
+	// Next says what to do. Empty: how such a reference is written.
+	Next string
 	// Err is the parser's error, if any.
 	Err error
 }
 
 // Error implements error.
 func (e *InvalidReference) Error() string {
-	return fmt.Sprintf("reference %s: %s; write it as [registry/]repository[:tag] or [registry/]repository@digest",
-		strconv.Quote(e.Reference), e.Reason)
+	return fmt.Sprintf("reference %s: %s; %s", strconv.Quote(e.Reference), e.Reason, cmp.Or(e.Next, e.form()))
+}
+
+// form tells how such a reference is written.
+func (e *InvalidReference) form() string {
+	switch transport, _, _ := strings.Cut(e.Reference, ":"); transport {
+	case "docker-archive", "oci-archive", "oci", "dir":
+		return "write it as " + transport + ":/path, absolute, and see what is there"
+	}
+	return "write it as [registry/]repository[:tag] or [registry/]repository@digest"
 }
 
 // Unwrap returns the cause.
@@ -65,13 +76,16 @@ func (e *InvalidReference) Unwrap() error { return e.Err }
 type InvalidFormat struct {
 	// Format is the format as it was given.
 	Format string
+	// Reason says why not. Empty: it is not known.
+	Reason string
 	// Supported are those that would do; never empty.
 	Supported []string
 }
 
 // Error implements error.
 func (e *InvalidFormat) Error() string {
-	return fmt.Sprintf("format %s: it is not possible for this; use %s", strconv.Quote(e.Format), strings.Join(e.Supported, ", "))
+	reason := cmp.Or(e.Reason, "there is no such format")
+	return fmt.Sprintf("format %s: %s; use %s", strconv.Quote(e.Format), reason, strings.Join(e.Supported, " or "))
 }
 
 // ImageInUse says that an image cannot be removed because something else still needs it: containers, or, where a

@@ -99,8 +99,18 @@ type RegistryUnreachable struct {
 
 // Error implements error.
 func (e *RegistryUnreachable) Error() string {
-	return fmt.Sprintf("registry %s: unreachable: %s%s; check its address and the network, or try again later",
-		e.Registry, e.Reason, tried(e.Attempts))
+	return fmt.Sprintf("registry %s: unreachable: %s%s; %s", e.Registry, e.Reason, tried(e.Attempts), e.next())
+}
+
+// next says what to do.
+func (e *RegistryUnreachable) next() string {
+	switch {
+	case strings.Contains(e.Reason, "server gave HTTP response to HTTPS client"):
+		return "if it is meant to speak plain HTTP, call with tlsVerify false (--tls-verify=false)"
+	case strings.Contains(e.Reason, "x509: "):
+		return "give the host its CA's certificate, or call with tlsVerify false (--tls-verify=false)"
+	}
+	return "check its address and the network, or try again later"
 }
 
 // Unwrap returns the cause.
