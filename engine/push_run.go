@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker"
@@ -104,6 +105,12 @@ func (p *pusher) toRegistry(ctx context.Context, source types.ImageReference, li
 		defer u.stop()
 		var err error
 		pushed, err = p.copy(u.ctx, dest, source, o)
+		if err != nil && list && !p.options.All && strings.Contains(err.Error(), "blob unknown to registry") {
+			err = &errdefs.ReferenceNotFound{
+				Reference: p.to.named.String(), Registry: a.origin.registry, Err: quiet{err},
+				Reason: "not all images of this manifest list are there: push them too, with all",
+			}
+		}
 		return err
 	})
 	if err != nil && ctx.Err() == nil {
