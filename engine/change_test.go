@@ -163,6 +163,9 @@ func TestRemovePrunesParents(t *testing.T) {
 		if got := ids(t, e, ListOptions{}); slices.Contains(got, middle) || len(got) != 2 {
 			t.Errorf("List = %v: it shows an intermediate image, or not the others", got)
 		}
+		if got := ids(t, e, ListOptions{Filters: []string{"intermediate=true"}}); !slices.Equal(got, []string{middle}) {
+			t.Errorf("List of intermediate images = %v", got)
+		}
 		if img, err := e.Get(t.Context(), middle); err != nil || !img.Intermediate || img.Parent != base {
 			t.Errorf("Get = %+v, %v", img, err)
 		}

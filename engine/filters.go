@@ -73,6 +73,12 @@ func (e *Engine) compileFilters(s *index.Snapshot, filters []string) (condition,
 	}, nil
 }
 
+// asksForIntermediate tells whether a filter is about images that are not listed otherwise.
+func asksForIntermediate(filter string) bool {
+	key, _, _ := strings.Cut(filter, "=")
+	return strings.TrimSuffix(key, "!") == "intermediate"
+}
+
 func badFilter(filter, reason string) error {
 	return &errdefs.InvalidParameter{Parameter: "filters", Reason: fmt.Sprintf("%q: %s", filter, reason)}
 }

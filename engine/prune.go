@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,8 +22,8 @@ type PruneOptions struct {
 	External bool
 	// BuildCache removes what builds keep in cache mounts, too.
 	BuildCache bool
-	// Filters leave images out, as List's do. Their keys are label, until, dangling and containers; with dangling, images
-	// need not be dangling otherwise. all=true is the same as All.
+	// Filters leave images out, as List's do. With dangling, images need not be dangling otherwise. all=true is the same as
+	// All.
 	Filters []string
 }
 
@@ -72,9 +71,6 @@ type pruner struct {
 	done Pruning
 }
 
-// pruneKeys are the keys of filters that make sense here.
-var pruneKeys = []string{"label", "until", "dangling", "containers"}
-
 // compile reads the filters.
 func (p *pruner) compile(ctx context.Context) error {
 	if err := checkLimit(LimitFilters, len(p.opts.Filters), maxFilters); err != nil {
@@ -95,8 +91,6 @@ func (p *pruner) compile(ctx context.Context) error {
 			}
 			p.opts.All = p.opts.All || all
 			continue
-		case !slices.Contains(pruneKeys, key):
-			return badFilter(f, fmt.Sprintf("the key must be all or one of %v", pruneKeys))
 		case key == "dangling":
 			p.any = true
 		}

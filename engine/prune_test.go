@@ -79,6 +79,7 @@ func TestPrune(t *testing.T) {
 		"label":             {PruneOptions{Filters: []string{"label!=age"}}, func(w world) []string { return sorted(w.parent, w.leaf) }},
 		"until":             {PruneOptions{Filters: []string{"until=2024-02-20T00:00:00Z", "label=age"}}, func(w world) []string { return sorted(w.old) }},
 		"not dangling":      {PruneOptions{Filters: []string{"dangling=false", "label!=age"}}, func(w world) []string { return sorted(w.named, w.list, w.parent, w.leaf) }},
+		"reference":         {PruneOptions{All: true, Filters: []string{"reference=named"}}, func(w world) []string { return sorted(w.named) }},
 		"with containers":   {PruneOptions{All: true, Filters: []string{"containers=true"}}, func(world) []string { return nil }},
 		"foreign container": {PruneOptions{External: true, Filters: []string{"label=none"}}, func(world) []string { return nil }},
 	} {
@@ -101,7 +102,7 @@ func TestPruneParameters(t *testing.T) {
 	t.Parallel()
 	e, store := open(t)
 	enginetest.AddImage(t, store, enginetest.Image{})
-	for _, bad := range []string{"", "all", "all=maybe", "all!=true", "reference=a", "dangling=maybe", "until=x", "label"} {
+	for _, bad := range []string{"", "all", "all=maybe", "all!=true", "nonsense=1", "dangling=maybe", "until=x", "label"} {
 		_, err := e.Prune(t.Context(), PruneOptions{Filters: []string{bad}})
 		if p, ok := errors.AsType[*errdefs.InvalidParameter](err); !ok || p.Parameter != "filters" {
 			t.Errorf("Prune(%q) = %v", bad, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/index"
@@ -12,7 +13,7 @@ import (
 
 // ListOptions say which images to list. The zero value: all but intermediate ones.
 type ListOptions struct {
-	// All is true to list intermediate images, too.
+	// All is true to list intermediate images, too, as a filter that asks for them does.
 	All bool
 	// Filters are conditions as podman's --filter takes them, key=value or key!=value. filterKeys has the keys.
 	// Of one key's conditions with = one must hold; all with != must.
@@ -37,8 +38,9 @@ func (e *Engine) List(ctx context.Context, opts ListOptions) iter.Seq2[Image, er
 			yield(Image{}, err)
 			return
 		}
+		all := opts.All || slices.ContainsFunc(opts.Filters, asksForIntermediate)
 		for img := range s.Images() {
-			if !opts.All && img.Intermediate() || !keep(img) {
+			if !all && img.Intermediate() || !keep(img) {
 				continue
 			}
 			if !yield(newImage(img), nil) {

@@ -294,7 +294,7 @@ func (v *EventKind) UnmarshalText(text []byte) error {
 
 // ListIn is what List takes.
 type ListIn struct {
-	// Show intermediate images too. Default false.
+	// Show intermediate images too, as the filter intermediate=true does. Default false.
 	All *bool `json:"all,omitzero"`
 	// Filters; null or empty: none.
 	Filters []string `json:"filters,omitzero"`
@@ -462,7 +462,7 @@ type PruneIn struct {
 	External *bool `json:"external,omitzero"`
 	// Remove what builds keep for RUN --mount=type=cache, too. Default false.
 	BuildCache *bool `json:"buildCache,omitzero"`
-	// Filters as in List: label, until, dangling, containers, and all=true. With dangling, the others need not dangle.
+	// Filters as in List, and all=true. With dangling, the others need not dangle.
 	Filters []string `json:"filters,omitzero"`
 }
 
