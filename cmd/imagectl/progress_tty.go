@@ -48,8 +48,13 @@ func (a *app) newTTYReporter(w work) *ttyReporter {
 	r.meter = newMeter(w, r.now())
 	style := newStyle(a.colour())
 	var out io.Writer = a.streams.Err
-	if a.streams.ErrTerminal != nil {
-		out = a.streams.ErrTerminal
+	if terminal := a.streams.ErrTerminal; terminal != nil {
+		out = terminal
+		// What runs programs on a terminal of its own often gives it no size. mpb would draw nothing in no width; it assumes
+		// one where it sees no terminal.
+		if width, _, err := term.GetSize(int(terminal.Fd())); err != nil || width <= 0 {
+			out = struct{ io.Writer }{terminal}
+		}
 	}
 	r.progress = mpb.New(mpb.WithOutput(out), mpb.WithAutoRefresh(), mpb.WithRefreshRate(ttyRefresh))
 	sum := mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {

@@ -43,14 +43,14 @@ func openTerminal(t *testing.T, columns, rows uint16) (terminal, ours *os.File) 
 
 // onTerminal runs imagectl with a terminal for standard error, and gives what stands on stdout and what was written to
 // the terminal.
-func onTerminal(t *testing.T, environment []string, args ...string) (stdout, screen string) {
+func onTerminal(t *testing.T, columns, rows uint16, environment []string, args ...string) (stdout, screen string) {
 	t.Helper()
 	server, err := startServer(filepath.Join(t.TempDir(), "i.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.stop()
-	terminal, ours := openTerminal(t, 72, 20)
+	terminal, ours := openTerminal(t, columns, rows)
 	cmd := exec.Command("imagectl", args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, terminal
@@ -72,7 +72,7 @@ func onTerminal(t *testing.T, environment []string, args ...string) (stdout, scr
 
 func TestPullOnATerminal(t *testing.T) {
 	t.Parallel()
-	stdout, screen := onTerminal(t, nil, "pull", "alpine")
+	stdout, screen := onTerminal(t, 72, 20, nil, "pull", "alpine")
 	if stdout != idAlpine+"\n" {
 		t.Errorf("stdout is %q", stdout)
 	}
@@ -88,9 +88,17 @@ func TestPullOnATerminal(t *testing.T) {
 	}
 }
 
+// TestTerminalWithoutSize proves that there is progress where whoever made the terminal gave it no size.
+func TestTerminalWithoutSize(t *testing.T) {
+	t.Parallel()
+	if _, screen := onTerminal(t, 0, 0, nil, "pull", "alpine"); !strings.Contains(screen, "pulled alpine: 6.0 MB in ") {
+		t.Errorf("the screen got %q", screen)
+	}
+}
+
 func TestDumbTerminalGetsLines(t *testing.T) {
 	t.Parallel()
-	_, screen := onTerminal(t, []string{"TERM=dumb"}, "pull", "alpine")
+	_, screen := onTerminal(t, 72, 20, []string{"TERM=dumb"}, "pull", "alpine")
 	if strings.Contains(screen, "\x1b") || !strings.HasPrefix(screen, "pulling alpine\r\n") {
 		t.Errorf("the screen got %q", screen)
 	}
