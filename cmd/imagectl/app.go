@@ -82,6 +82,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.SetOut(a.streams.Out)
 	root.SetErr(a.streams.Err)
 	a.addFlags(root)
+	completeWords(root, "progress", []string{progressAuto, progressTTY, progressPlain, progressQuiet, progressRaw})
 	root.AddGroup(
 		&cobra.Group{ID: groupImages, Title: "Images:"},
 		&cobra.Group{ID: groupTransfers, Title: "Transfers:"},

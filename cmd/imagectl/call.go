@@ -5,9 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/imaged-project/imaged/varlink"
+	"github.com/imaged-project/imaged/varlink/gen/images"
+	"github.com/imaged-project/imaged/varlink/gen/info"
+	"github.com/imaged-project/imaged/varlink/gen/jobs"
+	"github.com/imaged-project/imaged/varlink/gen/systemdservice"
+	"github.com/imaged-project/imaged/varlink/gen/transfers"
 )
 
 // parametersLimit bounds what is read from standard input as parameters, in bytes: as much as a message may hold.
@@ -29,7 +37,7 @@ error as the reply it is.`,
   imagectl call io.imaged.images.Get '{"name":"alpine"}'
   imagectl call --more io.imaged.transfers.Pull '{"reference":"alpine"}'
   imagectl call org.varlink.service.GetInterfaceDescription '{"interface":"io.imaged.images"}'`,
-		Args: cobra.RangeArgs(1, 2), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: cobra.RangeArgs(1, 2), ValidArgsFunction: completeMethods,
 	}
 	cmd.Flags().BoolVar(&o.more, "more", false, "ask for more than one reply")
 	cmd.Flags().BoolVar(&o.oneway, "oneway", false, "ask for no reply")
@@ -43,6 +51,24 @@ error as the reply it is.`,
 		return a.withSession(ctx, func(s *session) error { return a.runCall(ctx, s, args[0], in, o) })
 	})
 	return cmd
+}
+
+// completeMethods proposes the methods that imagectl itself knows.
+func completeMethods(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var methods []string
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, i := range []varlink.Interface{
+		images.New(images.Unimplemented{}), transfers.New(transfers.Unimplemented{}), jobs.New(jobs.Unimplemented{}),
+		info.New(info.Unimplemented{}), systemdservice.New(systemdservice.Unimplemented{}),
+	} {
+		for method := range i.Methods {
+			methods = append(methods, i.Name+"."+method)
+		}
+	}
+	slices.Sort(methods)
+	return methods, cobra.ShellCompDirectiveNoFileComp
 }
 
 // callParameters reads and checks the parameters: the daemon would answer anything but an object by hanging up.

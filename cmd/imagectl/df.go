@@ -73,7 +73,7 @@ func (a *app) runDF(ctx context.Context, s *session, o *dfOptions) error {
 		rows = anyOf(a.usageRows(reply.Images, created, o.noTrunc))
 	}
 	if o.format != "" {
-		f, err := parseFormat(o.format)
+		f, err := parseFormat(o.format, nil)
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (a *app) runDF(ctx context.Context, s *session, o *dfOptions) error {
 
 func summary(reply images.DiskUsageOut) dfRow {
 	row := dfRow{
-		Type: "Images", Total: len(reply.Images), Size: size(reply.Total), Reclaimable: size(reply.Reclaimable),
+		Type: "Images", Total: len(reply.Images), Size: size3(reply.Total), Reclaimable: size3(reply.Reclaimable),
 		RawSize: reply.Total, RawReclaimable: reply.Reclaimable,
 	}
 	for _, usage := range reply.Images {
@@ -128,7 +128,7 @@ func (a *app) usageRows(list []images.Usage, created map[string]string, full boo
 	for _, usage := range list {
 		row := usageRow{
 			ImageID: short(usage.ID, full), Created: a.since(created[usage.ID]), Containers: usage.Containers,
-			Size: size(usage.Size), SharedSize: size(usage.Shared), UniqueSize: size(usage.Unique), Usage: usage,
+			Size: size3(usage.Size), SharedSize: size3(usage.Shared), UniqueSize: size3(usage.Unique), Usage: usage,
 		}
 		names := tagged(usage.Names)
 		if len(names) == 0 {

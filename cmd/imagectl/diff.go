@@ -74,7 +74,7 @@ func (a *app) printDiff(ctx context.Context, s *session, in images.DiffIn, forma
 	f := &format{}
 	if formatText != "" {
 		var err error
-		if f, err = parseFormat(formatText); err != nil {
+		if f, err = parseFormat(formatText, nil); err != nil {
 			return err
 		}
 	}

@@ -125,7 +125,7 @@ func errorText(err error, name string, parameters []byte) string {
 	case "org.varlink.service.PermissionDenied":
 		return "the daemon refuses this call: it is not for your user, or not for its read-only socket; call it as root or as the daemon's user, over its full socket"
 	case "org.varlink.service.InvalidParameter":
-		return fmt.Sprintf("the daemon refuses the parameter %q: unknown, missing or no valid value; imagectl COMMAND --help tells what is valid", reply.Parameter)
+		return refused(reply.Parameter)
 	case "org.varlink.service.MethodNotFound", "org.varlink.service.MethodNotImplemented":
 		return fmt.Sprintf("the daemon has no method %s; imagectl info tells its version and interfaces", reply.Method)
 	case "org.varlink.service.InterfaceNotFound":

@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"text/template"
 	"text/template/parse"
+	"unicode"
+	"unicode/utf8"
 )
 
 // templateFuncs are what podman offers in --format, as far as it makes sense here.
@@ -27,6 +31,10 @@ var templateFuncs = template.FuncMap{
 	"split": strings.Split,
 	"lower": strings.ToLower,
 	"upper": strings.ToUpper,
+	"title": func(text string) string {
+		first, size := utf8.DecodeRuneInString(text)
+		return string(unicode.ToTitle(first)) + text[size:]
+	},
 	"pad": func(text string, before, after int) string {
 		return strings.Repeat(" ", before) + text + strings.Repeat(" ", after)
 	},
@@ -52,9 +60,18 @@ var podmanEscapes = strings.NewReplacer(`\t`, "\t", `\n`, "\n")
 // must not end a line or a column, and no image knows these.
 var newline, tab = "newline" + rand.Text(), "tab" + rand.Text()
 
-// parseFormat reads a --format value. Its escapes \t and \n are those of podman.
-func parseFormat(text string) (*format, error) {
+// parseFormat reads a --format value. Its escapes \t and \n are those of podman, and so is that a space parts the columns of
+// a table. Titles are the heads of fields that are not called as the field is; nil: none.
+func parseFormat(text string, titles map[string]string) (*format, error) {
 	body, isTable := strings.CutPrefix(text, "table ")
+	if isTable {
+		body = actionOrSpace.ReplaceAllStringFunc(body, func(part string) string {
+			if part == " " {
+				return "\t"
+			}
+			return part
+		})
+	}
 	parsed, err := template.New("format").Option("missingkey=error").Funcs(templateFuncs).Parse(body)
 	if err != nil {
 		return nil, &failure{
@@ -68,30 +85,39 @@ func parseFormat(text string) (*format, error) {
 	body = podmanEscapes.Replace(body)
 	f := &format{template: parsed, newline: !strings.HasSuffix(body, "\n")}
 	if isTable {
-		f.heads = heads(body)
+		f.heads = heads(body, titles)
 	}
 	return f, nil
 }
 
-// heads turns the fields of a table's template into its heads: {{.CreatedSince}} is CREATED SINCE.
-func heads(body string) string {
+// actionOrSpace matches the actions of a template, and spaces outside them; fieldName the fields that an action names.
+var (
+	actionOrSpace = regexp.MustCompile(`\{\{.*?\}\}| `)
+	fieldName     = regexp.MustCompile(`\.([A-Za-z]\w*)`)
+)
+
+// heads turns a table's template into its heads: {{.CreatedSince}} is CREATED SINCE.
+func heads(body string, titles map[string]string) string {
+	return actionOrSpace.ReplaceAllStringFunc(body, func(part string) string {
+		names := fieldName.FindAllStringSubmatch(part, -1)
+		if len(names) == 0 {
+			return ""
+		}
+		name := names[len(names)-1][1]
+		return cmp.Or(titles[name], headOf(name))
+	})
+}
+
+// headOf parts a field's name into words, in capitals.
+func headOf(name string) string {
 	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(body, "{{")
-		b.WriteString(before)
-		if !found {
-			return b.String()
+	for i, r := range name {
+		if i > 0 && r >= 'A' && r <= 'Z' && name[i-1] >= 'a' {
+			b.WriteByte(' ')
 		}
-		action, after, _ := strings.Cut(rest, "}}")
-		name := action[strings.LastIndexByte(action, '.')+1:]
-		for i, r := range strings.TrimSpace(name) {
-			if i > 0 && r >= 'A' && r <= 'Z' && name[i-1] >= 'a' {
-				b.WriteByte(' ')
-			}
-			b.WriteString(strings.ToUpper(string(r)))
-		}
-		body = after
+		b.WriteString(strings.ToUpper(string(r)))
 	}
+	return b.String()
 }
 
 // escapeActions has all that a template's actions print escaped, but for the newlines and tabs in their own constants.

@@ -30,7 +30,7 @@ func TestFormatEscapesValuesAlone(t *testing.T) {
 		`table {{.Inner.Text}}\t{{.Text}}`:                               "TEXT  TEXT\n" + `\r    a\nb\tc\x1b` + "\n",
 		`{{if eq .Inner.Text "\r"}}{{len .Text | printf "%03d"}}{{end}}`: "006\n",
 	} {
-		f, err := parseFormat(text)
+		f, err := parseFormat(text, nil)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -38,6 +38,25 @@ func TestFormatEscapesValuesAlone(t *testing.T) {
 		var out strings.Builder
 		if err := f.print(&out, false, data); err != nil || out.String() != want {
 			t.Errorf("%s: %q, %v, want %q", text, out.String(), err, want)
+		}
+	}
+}
+
+func TestHeads(t *testing.T) {
+	t.Parallel()
+	titles := map[string]string{"ID": "IMAGE ID"}
+	for text, want := range map[string]string{
+		"table {{.ID}}":                               "IMAGE ID",
+		"table {{.Repository}} {{.Tag}}":              "REPOSITORY\tTAG",
+		`table {{.Repository}}\t{{.CreatedSince}}`:    "REPOSITORY\tCREATED SINCE",
+		"table {{.ID | upper}} {{ .Image.ParentID }}": "IMAGE ID\tPARENT ID",
+		`table {{join .Names ", "}}`:                  "NAMES",
+		`table {{.ID}}:{{.Tag}} x`:                    "IMAGE ID:TAG\tx",
+		"{{.ID}}":                                     "",
+	} {
+		f, err := parseFormat(text, titles)
+		if err != nil || f.heads != want {
+			t.Errorf("%s: heads %q, want %q, %v", text, f.heads, want, err)
 		}
 	}
 }

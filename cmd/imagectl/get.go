@@ -37,7 +37,7 @@ func (a *app) runGet(ctx context.Context, s *session, name, formatText string) e
 	case formatText == "json":
 		return a.printJSON(reply.Image)
 	case formatText != "":
-		f, err := parseFormat(formatText)
+		f, err := parseFormat(formatText, nil)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (a *app) printImage(image images.Image) error {
 	}
 	add("Digest", image.Digest)
 	add("Created", image.Created+" ("+a.since(image.Created)+")")
-	add("Size", fmt.Sprintf("%s (%d bytes)", size(image.Size), image.Size))
+	add("Size", fmt.Sprintf("%s (%d bytes)", size3(image.Size), image.Size))
 	add("Platform", platformText(image.Platform))
 	if image.Parent != nil {
 		add("Parent", *image.Parent)

@@ -58,7 +58,7 @@ func (a *app) runHistory(ctx context.Context, s *session, name string, o *histor
 		rows = append(rows, a.historyRow(entry, o))
 	}
 	if o.format != "" {
-		f, err := parseFormat(o.format)
+		f, err := parseFormat(o.format, nil)
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (a *app) historyRow(entry images.HistoryEntry, o *historyOptions) historyRo
 		row.ID = short(cmp.Or(*entry.ID, row.ID), o.noTrunc)
 	}
 	if o.human {
-		row.Created, row.Size = row.CreatedSince, size(entry.Size)
+		row.Created, row.Size = row.CreatedSince, size3(entry.Size)
 	}
 	if runes := []rune(row.CreatedBy); len(runes) > createdByLength && !o.noTrunc {
 		row.CreatedBy = string(runes[:createdByLength-3]) + "..."

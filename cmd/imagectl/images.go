@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,9 +14,9 @@ import (
 
 // imagesOptions are the flags of images, as podman has them.
 type imagesOptions struct {
-	all, noTrunc, ids, noHeading, digests bool
-	filters                               []string
-	format, sort                          string
+	all, noTrunc, ids, noHeading, digests, history bool
+	filters                                        []string
+	format, sort                                   string
 }
 
 func newImagesCommand(a *app) *cobra.Command {
@@ -23,7 +24,8 @@ func newImagesCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "images [IMAGE]", Aliases: []string{"ls", "list"}, Short: "List images",
 		Long: `List the images of the store, newest first, one line a name.
-With IMAGE only those that it names; it may hold wildcards, as --filter reference= takes them.`,
+With IMAGE only those that it names; it may hold wildcards, as --filter reference= takes them.
+` + filterHelp,
 		Example: `  imagectl images
   imagectl images --filter dangling=true -q
   imagectl images --filter label=team=web --filter 'reference!=*/test/*'
@@ -38,7 +40,10 @@ With IMAGE only those that it names; it may hold wildcards, as --filter referenc
 	flags.BoolVarP(&o.ids, "quiet", "q", false, "show ids alone")
 	flags.BoolVarP(&o.noHeading, "noheading", "n", false, "show no heads")
 	flags.BoolVar(&o.digests, "digests", false, "show digests")
+	flags.BoolVar(&o.history, "history", false, "show names that the images had before")
 	flags.StringVar(&o.sort, "sort", "created", "sort by created, id, repository, size or tag")
+	completeWords(cmd, "sort", slices.Sorted(maps.Keys(imageOrders)))
+	completeFilters(cmd, imageFilters)
 	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
 		for _, pattern := range args {
 			o.filters = append(o.filters, "reference="+pattern)
@@ -71,7 +76,7 @@ func (a *app) runImages(ctx context.Context, s *session, o *imagesOptions) error
 	rows := a.imageRows(list.Images, o.noTrunc)
 	slices.SortStableFunc(rows, less)
 	if o.format != "" {
-		f, err := parseFormat(o.format)
+		f, err := parseFormat(o.format, map[string]string{"ID": "IMAGE ID", "ReadOnly": "R/O"})
 		if err != nil {
 			return err
 		}
@@ -105,10 +110,13 @@ func (a *app) printImages(rows []imageRow, o *imagesOptions) error {
 		if showReadOnly {
 			cells = append(cells, readOnly)
 		}
+		if o.history {
+			cells = append(cells, r.History)
+		}
 		return cells
 	}
 	if !o.noHeading {
-		t.add(line(imageRow{Repository: "REPOSITORY", Tag: "TAG", Digest: "DIGEST", ID: "IMAGE ID", CreatedSince: "CREATED", Size: "SIZE"}, "R/O")...)
+		t.add(line(imageRow{Repository: "REPOSITORY", Tag: "TAG", Digest: "DIGEST", ID: "IMAGE ID", CreatedSince: "CREATED", Size: "SIZE", History: "HISTORY"}, "R/O")...)
 	}
 	for _, row := range rows {
 		t.add(line(row, map[bool]string{true: "true", false: ""}[row.ReadOnly])...)
@@ -120,11 +128,15 @@ func (a *app) printImages(rows []imageRow, o *imagesOptions) error {
 type imageRow struct {
 	ID, Repository, Tag, Digest                   string
 	Created, CreatedSince, CreatedAt, CreatedTime string
-	Size, VirtualSize, Platform                   string
-	Names                                         []string
-	Labels                                        map[string]string
-	Containers                                    int64
-	Dangling, ReadOnly                            bool
+	Size, Platform, Arch, Os, History             string
+	//lint:ignore ST1003 podman's templates spell them so
+	Id, ParentId                        string
+	Names, RepoTags, RepoDigests        []string
+	NamesHistory                        []string
+	Labels                              map[string]string
+	Containers, VirtualSize, SharedSize int64
+	Dangling, Intermediate, IsParent    bool
+	ReadOnly, IsManifestList            bool
 	// Image is the whole record.
 	Image images.Image
 }
@@ -135,16 +147,23 @@ func (a *app) imageRows(list []images.Image, full bool) []imageRow {
 	for _, image := range list {
 		row := imageRow{
 			ID: short(image.ID, full), Digest: cmp.Or(image.Digest, "<none>"),
-			CreatedSince: a.since(image.Created), CreatedAt: image.Created, CreatedTime: image.Created,
-			Size: size(image.Size), VirtualSize: size(image.VirtualSize), Platform: platformText(image.Platform),
-			Names: image.Names, Labels: image.Labels, Containers: image.Containers,
-			Dangling: image.Dangling, ReadOnly: image.ReadOnly, Image: image,
+			CreatedSince: a.since(image.Created), CreatedAt: utc(image.Created), CreatedTime: utc(image.Created),
+			Size: size3(image.Size), VirtualSize: image.VirtualSize, SharedSize: deref(image.SharedSize),
+			Id: image.ID, ParentId: deref(image.Parent), Platform: platformText(image.Platform), Image: image,
+			Names: image.Names, RepoDigests: repoDigests(image.Names, image.Digests),
+			History: strings.Join(image.NamesHistory, ", "), NamesHistory: image.NamesHistory, Labels: image.Labels, Containers: image.Containers,
+			Dangling: image.Dangling, Intermediate: image.Intermediate, IsParent: image.IsParent,
+			ReadOnly: image.ReadOnly, IsManifestList: image.ManifestList,
+		}
+		if p := image.Platform; p != nil {
+			row.Os, row.Arch = deref(p.OS), deref(p.Architecture)
 		}
 		row.Created = row.CreatedSince
 		if full {
 			row.ID = "sha256:" + row.ID
 		}
 		names := tagged(image.Names)
+		row.RepoTags = names
 		if len(names) == 0 {
 			names = []string{""}
 		}
@@ -163,6 +182,27 @@ func tagged(names []string) []string {
 		return names[:1]
 	}
 	return tags
+}
+
+// repoDigests are the references by digest of an image: each of its repositories with each digest that it is known by.
+func repoDigests(names, digests []string) []string {
+	refs := []string{}
+	for _, name := range names {
+		repository, _ := splitName(name)
+		for _, digest := range digests {
+			refs = append(refs, repository+"@"+digest)
+		}
+	}
+	slices.Sort(refs)
+	return slices.Compact(refs)
+}
+
+// deref gives what a pointer points to, and the zero value for none.
+func deref[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
 }
 
 // splitName splits a normalised reference at its tag; parts that it lacks are <none>.

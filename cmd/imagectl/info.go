@@ -54,7 +54,7 @@ func (a *app) runInfo(ctx context.Context, s *session, formatText string) error 
 	case a.json || formatText == "json":
 		return a.printJSON(r)
 	case formatText != "":
-		f, err := parseFormat(formatText)
+		f, err := parseFormat(formatText, nil)
 		if err != nil {
 			return err
 		}

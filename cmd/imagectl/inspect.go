@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,10 +40,14 @@ With --json each image is one reply of the interface, which holds its configurat
 type inspection struct {
 	images.Inspection
 	//lint:ignore ST1003 podman's templates spell it so
-	Id          string
-	Os          string
-	RepoTags    []string
-	RepoDigests []string
+	Id                        string
+	Os, User, Author, Comment string
+	RepoTags, RepoDigests     []string
+	RootFS                    struct {
+		Type   string
+		Layers []string
+	}
+	GraphDriver struct{ Name string }
 	Raw         string
 }
 
@@ -86,15 +91,14 @@ func (a *app) runInspect(ctx context.Context, s *session, names []string, o *ins
 func inspectionOf(reply images.InspectOut) inspection {
 	row := inspection{
 		Inspection: reply.Image, Id: reply.Image.ID,
-		RepoTags: []string{}, RepoDigests: []string{}, Raw: string(reply.Raw),
+		RepoTags: []string{}, RepoDigests: repoDigests(reply.Image.Names, reply.Image.Digests), Raw: string(reply.Raw),
+		Os: deref(reply.Image.OS), User: deref(reply.Image.Config.User),
+		Author: deref(reply.Image.Author), Comment: deref(reply.Image.Comment),
 	}
-	if reply.Image.OS != nil {
-		row.Os = *reply.Image.OS
-	}
+	row.RootFS.Type, row.RootFS.Layers = "layers", reply.Image.Layers
+	row.GraphDriver.Name = reply.Image.Driver
 	for _, name := range reply.Image.Names {
-		if _, tag := splitName(name); tag == "<none>" {
-			row.RepoDigests = append(row.RepoDigests, name)
-		} else {
+		if !strings.Contains(name, "@") {
 			row.RepoTags = append(row.RepoTags, name)
 		}
 	}
@@ -105,7 +109,7 @@ func (a *app) printInspections(found []images.Inspection, rows []any, formatText
 	if formatText == "" || formatText == "json" {
 		return writeJSON(a.streams.Out, found, true)
 	}
-	f, err := parseFormat(formatText)
+	f, err := parseFormat(formatText, nil)
 	if err != nil {
 		return err
 	}

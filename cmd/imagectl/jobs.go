@@ -52,7 +52,7 @@ func (a *app) runJobs(ctx context.Context, s *session, o *jobsOptions) error {
 	case o.format == "json":
 		return a.printJSON(list.Jobs)
 	case o.format != "":
-		f, err := parseFormat(o.format)
+		f, err := parseFormat(o.format, nil)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -75,6 +76,26 @@ func (t *table) print(w io.Writer) error {
 
 // size tells a number of bytes to people.
 func size(bytes int64) string { return humanize.Bytes(uint64(max(bytes, 0))) }
+
+// size3 tells a number of bytes as podman does, with three digits.
+func size3(bytes int64) string {
+	value, unit := float64(max(bytes, 0)), 0
+	for units := len(decimalUnits); value >= 999.5 && unit < units-1; unit++ {
+		value /= 1000
+	}
+	return strconv.FormatFloat(value, 'g', 3, 64) + " " + decimalUnits[unit]
+}
+
+var decimalUnits = []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
+
+// utc tells a time of the interface (RFC 3339) as podman does.
+func utc(text string) string {
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return text
+	}
+	return at.UTC().Truncate(time.Second).String()
+}
 
 // since tells a time of the interface (RFC 3339) as how long ago it was.
 func (a *app) since(text string) string {

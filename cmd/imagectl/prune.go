@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/imaged-project/imaged/varlink/gen/images"
@@ -25,7 +26,8 @@ func newPruneCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "prune", Short: "Remove images that nothing uses",
 		Long: `Remove images that nothing uses: those without a name, or with --all those that no container uses. The ids of what
-was removed are printed. On a terminal you are asked before, elsewhere --force must be given.`,
+was removed are printed. On a terminal you are asked before, elsewhere --force must be given.
+` + filterHelp,
 		Example: `  imagectl prune
   imagectl prune --all --force --filter until=240h`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
@@ -36,6 +38,7 @@ was removed are printed. On a terminal you are asked before, elsewhere --force m
 	flags.BoolVar(&o.buildCache, "build-cache", false, "remove what builds keep for their caches, too")
 	flags.BoolVarP(&o.force, "force", "f", false, "do not ask")
 	flags.StringArrayVar(&o.filters, "filter", nil, "remove only images with `KEY=VALUE` or KEY!=VALUE; may be given again")
+	completeFilters(cmd, imageFilters)
 	cmd.RunE = a.run(func(ctx context.Context, _ []string) error {
 		if err := a.confirmPrune(o); err != nil {
 			return err
@@ -87,6 +90,6 @@ func (a *app) runPrune(ctx context.Context, s *session, o *pruneOptions) error {
 			return err
 		}
 	}
-	a.talk("removed %d images, %s came free", len(reply.Removed), size(reply.Reclaimed))
+	a.talk("removed %s, %s came free", english.Plural(len(reply.Removed), "image", ""), size(reply.Reclaimed))
 	return nil
 }

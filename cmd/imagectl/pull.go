@@ -45,6 +45,7 @@ id of the job is printed, and imagectl attach JOB shows it again.`,
 	o.platform.add(flags, "pull the image for")
 	o.registry.add(flags)
 	o.changed = flags.Changed
+	completeWords(cmd, "policy", []string{"always", "missing", "newer", "never"})
 	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
 		a.quiet = a.quiet || o.quiet
 		in, err := o.parameters(a)

@@ -43,6 +43,7 @@ func newSearchCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&o.noHeading, "noheading", "n", false, "show no heads")
 	o.registry.add(flags)
 	o.changed = flags.Changed
+	completeFilters(cmd, []string{"stars=", "is-official=", "is-automated="})
 	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
 		in, err := o.parameters(a, args[0])
 		if err != nil {
@@ -126,7 +127,7 @@ func (a *app) runSearch(ctx context.Context, s *session, in transfers.SearchIn, 
 		rows = append(rows, searchRowOf(result, o.noTrunc))
 	}
 	if o.format != "" {
-		f, err := parseFormat(o.format)
+		f, err := parseFormat(o.format, nil)
 		if err != nil {
 			return err
 		}

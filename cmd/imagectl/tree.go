@@ -46,7 +46,7 @@ func (a *app) runTree(ctx context.Context, s *session, in images.TreeIn) error {
 	t := &table{}
 	t.add("Image ID:", short(record.Image.ID, false))
 	t.add("Names:", strings.Join(tagged(record.Image.Names), ", "))
-	t.add("Size:", size(record.Image.Size))
+	t.add("Size:", size3(record.Image.Size))
 	if err := t.print(a.streams.Out); err != nil {
 		return err
 	}
@@ -99,11 +99,11 @@ func printLayers(w io.Writer, layers []images.Layer, s *style) error {
 	wide, widest := 0, 0
 	for _, b := range drawn {
 		wide = max(wide, utf8.RuneCountInString(b.lead))
-		widest = max(widest, len(size(b.layer.Size)))
+		widest = max(widest, len(size3(b.layer.Size)))
 	}
 	for _, b := range drawn {
 		line := s.dim(b.lead) + short(b.layer.ID, false) + strings.Repeat(" ", wide-utf8.RuneCountInString(b.lead)) +
-			fmt.Sprintf("  %*s", widest, size(b.layer.Size))
+			fmt.Sprintf("  %*s", widest, size3(b.layer.Size))
 		if names := layerNames(b.layer); names != "" {
 			line += "  " + s.bold(escape(names))
 		}

@@ -35,6 +35,7 @@ It goes on until ^C, which as ever ends it with code 130.`,
 	flags.StringArrayVarP(&o.filters, "filter", "f", nil, "show only events with event=`KIND` or image=NAME, or with != those without; may be given again")
 	flags.StringVar(&o.format, "format", "", "json, or a Go `template` for each line")
 	flags.BoolVar(&o.noTrunc, "no-trunc", false, "show whole ids")
+	completeFilters(cmd, []string{"event=", "image="})
 	cmd.RunE = a.run(func(ctx context.Context, _ []string) error {
 		return a.withSession(ctx, func(s *session) error { return a.runWatch(ctx, s, o) })
 	})
@@ -51,7 +52,7 @@ func (a *app) runWatch(ctx context.Context, s *session, o *watchOptions) error {
 	var f *format
 	if o.format != "" && o.format != "json" {
 		var err error
-		if f, err = parseFormat(o.format); err != nil {
+		if f, err = parseFormat(o.format, nil); err != nil {
 			return err
 		}
 	}
