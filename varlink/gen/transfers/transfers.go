@@ -7,6 +7,10 @@
 // most 10 times a second, the newest state wins) and its lines (never lost, never reordered), and the last one, without
 // continues, the result. Without more only that last reply comes. Hanging up cancels the operation, unless detach was
 // given or another client watches the same job.
+// Archives go one of three ways: through a descriptor that comes with the call, at a path, or, with the upgrade flag, over the
+// connection itself, which carries nothing else then. One reply with the job's id confirms the upgrade. An upload is raw bytes
+// until the client closes its half of the connection; one last reply, the result or an error, follows, and the connection
+// ends. A download is raw bytes until the connection ends; io.imaged.jobs.Wait tells how the job did.
 //
 // Whoever serves or calls the interface may import this package.
 package transfers
@@ -765,7 +769,7 @@ type Handler interface {
 	// PolicyRejected, StorageFull, StoreBusy, InvalidArchive, LimitExceeded, Cancelled, Failed.
 	Pull(ctx context.Context, in PullIn, send func(PullOut) error) (PullOut, error)
 	// Push - Push an image, or a manifest list, to a registry.
-	// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, AuthenticationRequired, AccessDenied, RegistryUnreachable,
+	// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, ReferenceNotFound (of a manifest list whose images are not there), AuthenticationRequired, AccessDenied, RegistryUnreachable,
 	// RateLimited, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
 	Push(ctx context.Context, in PushIn, send func(PushOut) error) (PushOut, error)
 	// Save - Write images into an archive. Its bytes go to exactly one of: fileDescriptor, path, or, with the upgrade flag, the connection itself.
@@ -884,7 +888,7 @@ func (c *Client) PullStream(ctx context.Context, in PullIn) iter.Seq2[PullOut, e
 }
 
 // Push - Push an image, or a manifest list, to a registry.
-// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, AuthenticationRequired, AccessDenied, RegistryUnreachable,
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, ReferenceNotFound (of a manifest list whose images are not there), AuthenticationRequired, AccessDenied, RegistryUnreachable,
 // RateLimited, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
 //
 // This waits for the one reply of a call without more; PushStream sees them all.
@@ -898,7 +902,7 @@ func (c *Client) Push(ctx context.Context, in PushIn) (PushOut, error) {
 // Leaving the loop early closes the connection, which cancels the call.
 //
 // Push - Push an image, or a manifest list, to a registry.
-// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, AuthenticationRequired, AccessDenied, RegistryUnreachable,
+// Errors: ImageNotFound, AmbiguousName, InvalidReference, InvalidFormat, ReferenceNotFound (of a manifest list whose images are not there), AuthenticationRequired, AccessDenied, RegistryUnreachable,
 // RateLimited, PolicyRejected, StorageFull, LimitExceeded, Cancelled, Failed.
 func (c *Client) PushStream(ctx context.Context, in PushIn) iter.Seq2[PushOut, error] {
 	return stream[PushOut](c.conn.Stream(ctx, Interface+".Push", in))
