@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -44,6 +45,9 @@ func hideEnvironment() error {
 // wipeEnvironment overwrites the values of such variables where the kernel put them at the start, from where /proc shows
 // them, of a child too until it has begun to run another program. Go works with a copy of its own.
 func wipeEnvironment() error {
+	if !slices.ContainsFunc(os.Environ(), isSecret) {
+		return nil
+	}
 	start, err := environmentAddress()
 	if err != nil {
 		return fmt.Errorf("environment: %w", err)
