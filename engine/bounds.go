@@ -45,6 +45,7 @@ func bounds(j *jobs.Options, p *PullLimits, a *archives.Limits) []bound {
 		limit(&p.Unpacked.LayerBytes, LimitLayerUnpackedBytes, "bytes", "length of a layer once it is decompressed, and of its files"),
 		limit(&p.Unpacked.ImageBytes, LimitImageUnpackedBytes, "bytes", "the same for all layers of an image that are unpacked"),
 		limit(&p.Unpacked.LayerEntries, LimitLayerEntries, "files", "files of a layer"),
+		limit(&p.FreeBytes, LimitFreeBytes, "bytes", "room that stays free on the disks of the store and of temporary files"),
 		limit(&a.Bytes, archives.LimitBytes, "bytes", "length of an archive once it is decompressed"),
 		limit(&a.Ratio, archives.LimitRatio, "times", "how many times as long as it came an archive or a layer in it may become, beyond a gibibyte"),
 		limit(&a.Entries, archives.LimitEntries, "files", "entries of an archive"),

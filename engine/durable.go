@@ -1,17 +1,22 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/imaged-project/imaged/engine/recovery"
 )
 
-// fsSyncer writes a file system's dirty data to the disk. Callers that come while a round is running share the next
-// one. It keeps the folder open all the time: the kernel then tells about writes that failed between two rounds, too.
+// fsSyncer writes the dirty data of a store's file systems to the disk, and tells the journal so. Callers that come while
+// a round is running share the next one. It keeps the folders open all the time: the kernel then tells about writes that
+// failed between two rounds, too.
 type fsSyncer struct {
-	dir *os.File
+	journal *recovery.Journal
+	dirs    []*os.File
 
 	turn sync.Mutex // held during a round, so that one runs at a time
 
@@ -24,12 +29,20 @@ type syncRound struct {
 	err  error
 }
 
-func newFSSyncer(path string) (*fsSyncer, error) {
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// newFSSyncer makes one for the file systems of these folders; empty paths stand for none.
+func newFSSyncer(journal *recovery.Journal, paths ...string) (*fsSyncer, error) {
+	s := &fsSyncer{journal: journal}
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		dir, err := os.Open(path)
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		s.dirs = append(s.dirs, dir)
 	}
-	return &fsSyncer{dir: dir}, nil
+	return s, nil
 }
 
 // sync returns when a round that began after the call has ended, with that round's error.
@@ -51,9 +64,23 @@ func (s *fsSyncer) run(round *syncRound) {
 	s.mu.Lock()
 	s.next = nil
 	s.mu.Unlock()
-	if err := unix.Syncfs(int(s.dir.Fd())); err != nil {
-		round.err = fmt.Errorf("syncfs %s: %w", s.dir.Name(), err)
+	quiet := s.journal.Quiet()
+	for _, dir := range s.dirs {
+		if err := unix.Syncfs(int(dir.Fd())); err != nil {
+			round.err = errors.Join(round.err, fmt.Errorf("syncfs %s: %w", dir.Name(), err))
+		}
 	}
+	if round.err != nil {
+		round.err = errors.Join(round.err, s.journal.Suspect())
+		return
+	}
+	s.journal.Clean(quiet)
 }
 
-func (s *fsSyncer) close() error { return s.dir.Close() }
+func (s *fsSyncer) close() error {
+	var errs []error
+	for _, dir := range s.dirs {
+		errs = append(errs, dir.Close())
+	}
+	return errors.Join(errs...)
+}

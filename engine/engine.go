@@ -56,7 +56,7 @@ type Engine struct {
 	hosts *hostconf.Config
 	index *index.Index
 	locks *keyedLocks
-	sync  *fsSyncer
+	guard *guardedStore // what store is
 	tmp   *tempDir
 	jobs  *jobs.Manager
 	pulls pullState
@@ -81,16 +81,17 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	e := &Engine{log: opts.Log, locks: newKeyedLocks(), jobs: newJobs(opts), pullLimits: opts.Pull, archiveLimits: opts.Archives}
 	e.pullLimits.defaults()
 	e.archiveLimits.Defaults()
-	if err := e.open(opts); err != nil {
+	if err := e.open(ctx, opts); err != nil {
 		return nil, errors.Join(e.localError("open store", err), e.release())
 	}
 	return e, nil
 }
 
-func (e *Engine) open(opts Options) (err error) {
-	if e.store, err = openStore(opts); err != nil {
+func (e *Engine) open(ctx context.Context, opts Options) (err error) {
+	if e.guard, err = openStore(ctx, opts); err != nil {
 		return err
 	}
+	e.store = e.guard
 	if e.hosts, err = hostconf.Load(hostconf.Options{
 		Dir: filepath.Join(e.store.RunRoot(), "imaged"), ConfigDir: opts.ConfigDir, Log: opts.Log,
 	}); err != nil {
@@ -100,13 +101,10 @@ func (e *Engine) open(opts Options) (err error) {
 	if base == "" {
 		base = e.hosts.TempDir()
 	}
-	if e.tmp, err = newTempDir(base); err != nil {
+	if e.tmp, err = newTempDir(base, opts.Log); err != nil {
 		return err
 	}
 	if err := e.stage.open(e.store, e.tmp.path, opts.Log); err != nil {
-		return err
-	}
-	if e.sync, err = newFSSyncer(e.store.GraphRoot()); err != nil {
 		return err
 	}
 	if e.index, err = index.New(e.store); err != nil {
@@ -128,11 +126,8 @@ func (e *Engine) release() error {
 	if e.tmp != nil {
 		errs = append(errs, e.tmp.close())
 	}
-	if e.sync != nil {
-		errs = append(errs, e.sync.close())
-	}
-	if e.store != nil {
-		errs = append(errs, closeStore(e.store))
+	if e.guard != nil {
+		errs = append(errs, e.guard.close(), e.guard.use(func() error { return closeStore(e.guard.Store) }))
 	}
 	return errors.Join(errs...)
 }
@@ -149,6 +144,7 @@ func (e *Engine) Reload() error {
 // systemContext makes a context for the libraries with the host's configuration and our temporary folder in it. Each
 // call gets its own: the libraries and their callers change it.
 func (e *Engine) systemContext() *types.SystemContext {
+	_ = e.tmp.make() // on an error whoever wants to write there finds none
 	sys := &types.SystemContext{BigFilesTemporaryDir: e.tmp.path}
 	e.hosts.Apply(sys)
 	return sys
@@ -173,7 +169,7 @@ func (e *Engine) rlockImage(ctx context.Context, key string) (unlock func(), err
 // durable returns once all that was written to the store is on the disk. Whoever changed the store calls it before
 // saying so.
 func (e *Engine) durable() error {
-	if err := e.sync.sync(); err != nil {
+	if err := e.guard.sync.sync(); err != nil {
 		return e.localError("write store to disk", err)
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 	"github.com/imaged-project/imaged/engine/enginetest"
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/hostconf"
+	"github.com/imaged-project/imaged/engine/recovery"
 )
 
 // open opens an engine on folders of the test's own, and the store below it.
@@ -78,7 +79,7 @@ func TestOpenSweepsStaleTempDirs(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(stale, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	used, err := newTempDir(d.Tmp)
+	used, err := newTempDir(d.Tmp, discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func TestLocks(t *testing.T) {
 
 func TestSyncIsShared(t *testing.T) {
 	t.Parallel()
-	s, err := newFSSyncer(t.TempDir())
+	s, err := newFSSyncer(new(recovery.Journal), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,7 +142,7 @@ func (a *attempt) copy(ref openedReference, plan *pullPlan, named reference.Name
 	tracker.Planned()
 	tracker.SetPhase(progress.Transferring)
 	forget := a.e.pulls.foresee(a.e.store, plan.chain)
-	ref.source.budget = staging.NewBudget(a.limits.Unpacked)
+	ref.source.budget = staging.NewBudget(a.limits.Unpacked, a.e.guard.hasRoom)
 	if err := a.stage(ref.source); err != nil {
 		return "", errors.Join(err, ref.source.Close())
 	}

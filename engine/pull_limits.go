@@ -44,6 +44,9 @@ type PullLimits struct {
 	Tags int64
 	// Unpacked bounds what layers unpack to.
 	Unpacked staging.Limits
+	// FreeBytes is how much stays free on the store's file system and on that of temporary files: what would take
+	// more is stopped. Zero: 64 MiB.
+	FreeBytes int64
 }
 
 func (l *PullLimits) defaults() {
@@ -55,6 +58,7 @@ func (l *PullLimits) defaults() {
 	l.ImageBytes = cmp.Or(l.ImageBytes, 256*gib)
 	l.Tags = cmp.Or(l.Tags, 1000)
 	l.Unpacked.Defaults()
+	l.FreeBytes = cmp.Or(l.FreeBytes, 64*mib)
 }
 
 // PullLimits returns the limits that are in force.

@@ -98,7 +98,11 @@ func (a *attempt) openBlob(ctx context.Context, source types.ImageSource, info t
 	if most < 0 {
 		most = a.limits.LayerBytes
 	}
-	return &countingBody{ReadCloser: body, attempt: a, name: name, size: info.Size, most: most}, size, nil
+	counting := &countingBody{ReadCloser: body, attempt: a, name: name, size: info.Size, most: most}
+	return struct {
+		io.Reader
+		io.Closer
+	}{a.e.guard.room.reader(counting, a.e.tmp.path), counting}, size, nil
 }
 
 // countingBody counts a blob's bytes.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"sync"
@@ -8,16 +9,18 @@ import (
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/storage"
 	storagetypes "github.com/containers/storage/types"
+
+	"github.com/imaged-project/imaged/engine/recovery"
 )
 
 // stores guards the library's list of open stores: it locks that itself when it adds one, not when it frees one.
 var stores sync.Mutex
 
-// openStore opens the store that the host's storage.conf and the options describe.
-func openStore(opts Options) (storage.Store, error) {
+// storeOptions say which store the host's storage.conf and the options describe.
+func storeOptions(opts Options) (storage.StoreOptions, error) {
 	so, err := storagetypes.DefaultStoreOptions()
 	if err != nil {
-		return nil, subject("storage.conf", err)
+		return so, subject("storage.conf", err)
 	}
 	if opts.Root != "" {
 		so.GraphRoot = opts.Root
@@ -36,17 +39,36 @@ func openStore(opts Options) (storage.Store, error) {
 		so.PullOptions = map[string]string{}
 	}
 	so.PullOptions["enable_partial_images"] = "false"
+	return so, nil
+}
 
-	stores.Lock()
-	defer stores.Unlock()
-	store, err := storage.GetStore(so)
+// openStore opens a store, after what an engine that did not end well has left there was put right.
+func openStore(ctx context.Context, opts Options) (*guardedStore, error) {
+	so, err := storeOptions(opts)
 	if err != nil {
 		return nil, err
 	}
+	found, err := recovery.Begin(ctx, so.GraphRoot, opts.Log)
+	if err != nil {
+		return nil, err
+	}
+	stores.Lock()
+	store, err := storage.GetStore(so)
+	stores.Unlock()
+	if err != nil {
+		found.Abandon()
+		return nil, err
+	}
+	guard, err := newGuardedStore(ctx, store, found, opts)
+	if err != nil {
+		return nil, errors.Join(err, closeStore(store))
+	}
+	stores.Lock()
+	defer stores.Unlock()
 	// The libraries parse containers-storage: names with this one. Our own code makes its references from the
 	// store itself, so that two engines do not meet here.
-	istorage.Transport.SetStore(store)
-	return store, nil
+	istorage.Transport.SetStore(guard)
+	return guard, nil
 }
 
 // closeStore unmounts what the store's driver mounted for itself and forgets the store. Layers that a container has

@@ -18,8 +18,12 @@ import (
 	"github.com/imaged-project/imaged/varlink"
 )
 
-// grace is how long running operations may take to end once a signal asked for it; systemd's default is 90 s.
-const grace = 60 * time.Second
+// grace is how long running operations may take to end once a signal asked for it; systemd's default is 90 s. lostGrace
+// is how long a daemon without a store answers: operations that wait for a lock will wait for ever.
+const (
+	grace     = 60 * time.Second
+	lostGrace = 2 * time.Second
+)
 
 // run serves until a signal, idleness or the end of the only client.
 func run(ctx context.Context, o options, stderr io.Writer) (err error) {
@@ -56,6 +60,7 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 		server.IdleTimeout = o.idle
 	}
 	go obey(signals, server, e)
+	go leave(server, e)
 	notify(daemon.SdNotifyReady)
 	return serve(server, sockets)
 }
@@ -112,6 +117,16 @@ func obey(signals <-chan os.Signal, server *varlink.Server, e *engine.Engine) {
 		cancel()
 		return
 	}
+}
+
+// leave ends the process when the engine has lost its store: a new one begins afresh.
+func leave(server *varlink.Server, e *engine.Engine) {
+	<-e.Lost()
+	notify(daemon.SdNotifyStopping)
+	ctx, cancel := context.WithTimeout(context.Background(), lostGrace)
+	defer cancel()
+	_ = server.Shutdown(ctx) // some will not be answered
+	logrus.Exit(exitFailed)
 }
 
 // notifySocket is systemd's; it is taken out of the environment so that neither the libraries nor children write to it.

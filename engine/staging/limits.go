@@ -36,16 +36,21 @@ func (l *Limits) Defaults() {
 	l.LayerEntries = cmp.Or(l.LayerEntries, 10_000_000)
 }
 
+// roomStep is after how many bytes of a layer room is asked for again.
+const roomStep = 1 << 20
+
 // Budget is what is left of an image's limits. It is safe for concurrent use.
 type Budget struct {
 	limits Limits
+	room   func() error
 	used   atomic.Int64 // bytes, of all layers
 }
 
-// NewBudget makes the budget of one image.
-func NewBudget(l Limits) *Budget {
+// NewBudget makes the budget of one image. Room is asked again and again whether there is room for more on the disk; its
+// error ends the layer. Nil: there is.
+func NewBudget(l Limits, room func() error) *Budget {
 	l.Defaults()
-	return &Budget{limits: l}
+	return &Budget{limits: l, room: room}
 }
 
 // Take counts the bytes of a layer that is there already.
@@ -67,7 +72,13 @@ type account struct {
 
 // bytes counts bytes of the stream.
 func (a *account) bytes(n int64) error {
+	before := a.stream
 	a.stream += n
+	if a.room != nil && before/roomStep != a.stream/roomStep {
+		if err := a.room(); err != nil {
+			return err
+		}
+	}
 	return a.settle()
 }
 
