@@ -142,6 +142,28 @@ func TestPushFormats(t *testing.T) {
 	}
 }
 
+// The registry has the layers already, but in a compression that the format does not know.
+func TestPushAfterAnotherCompression(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	putSaved(t, p)
+	reg := registrytest.New(t, registrytest.Options{})
+	for _, compression := range []engine.Compression{engine.Zstd, engine.ZstdChunked} {
+		for _, format := range []engine.ManifestFormat{engine.ManifestV2S1, engine.ManifestV2S2, engine.ManifestOCI} {
+			o := plain(reg.Ref("several:1"))
+			o.CompressionFormat = compression
+			p.mustPush(t, "saved:1", o)
+			o.CompressionFormat, o.Format = "", format
+			p.mustPush(t, "saved:1", o)
+			for _, l := range manifestAt(t, reg, "several:1").Layers {
+				if !strings.HasSuffix(l.MediaType, "gzip") {
+					t.Errorf("%s after %s: layer %+v", format, compression, l)
+				}
+			}
+		}
+	}
+}
+
 func TestPushGoesToTheImagesName(t *testing.T) {
 	t.Parallel()
 	p := openPuller(t)

@@ -50,3 +50,14 @@ func (d drainingDestination) PutBlob(ctx context.Context, stream io.Reader, info
 	}
 	return written, err
 }
+
+// TryReusingBlob looks for a blob, or for one with the same content, at the destination. Behind a wrapper such as this the
+// library does not say which formats of manifests are possible, and not all know a layer that is not compressed with gzip:
+// so no layer of another compression takes the place of one that is there to be copied.
+func (d drainingDestination) TryReusingBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, substitute bool) (bool, types.BlobInfo, error) {
+	found, blob, err := d.ImageDestination.TryReusingBlob(ctx, info, cache, substitute)
+	if err != nil || !found || blob.Digest == info.Digest || blob.CompressionAlgorithm == nil || blob.CompressionAlgorithm.Name() == compression.Gzip.Name() {
+		return found, blob, err
+	}
+	return d.ImageDestination.TryReusingBlob(ctx, info, cache, false)
+}
