@@ -57,7 +57,7 @@ func (m *message) call(method string, in any, mode string) error {
 	return nil
 }
 
-// parameters writes the member of that name; nil is {}.
+// parameters writes the member of that name; nil is {}. The same value is the same text each time, so that texts can be compared.
 func (m *message) parameters(value any) error {
 	m.WriteString(`"parameters":`)
 	if value == nil {
@@ -65,7 +65,7 @@ func (m *message) parameters(value any) error {
 		return nil
 	}
 	start := m.Len()
-	if err := json.MarshalWrite(&m.Buffer, value); err != nil {
+	if err := json.MarshalWrite(&m.Buffer, value, json.Deterministic(true)); err != nil {
 		return fmt.Errorf("varlink: parameters: %w", err)
 	}
 	if m.Len() == start || m.Bytes()[start] != '{' {
