@@ -254,3 +254,15 @@ func TestCopySendsNoUploadElsewhere(t *testing.T) {
 		t.Error("the other host was asked")
 	}
 }
+
+func TestCopyIntoTheStoreIsBounded(t *testing.T) {
+	t.Parallel()
+	reg := registrytest.New(t, registrytest.Options{})
+	pushLayers(t, reg, "bomb:1", zeros(t, 256<<20))
+	p := openPuller(t, func(o *engine.Options) { o.Pull.Unpacked.LayerBytes = 4 << 20 })
+	_, err := p.copyImage(t, "docker://"+reg.Ref("bomb:1"), "containers-storage:localhost/bomb:1", paths())
+	if limit, ok := errors.AsType[*errdefs.LimitExceeded](err); !ok || limit.Limit != engine.LimitLayerUnpackedBytes {
+		t.Errorf("%v", err)
+	}
+	p.wantNothing(t)
+}

@@ -126,6 +126,7 @@ func oddLayers(t testing.TB) []sentLayer {
 	const dir, link, sym, char, block, fifo = tar.TypeDir, tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo
 	long := strings.Repeat("long", 50)
 	capability := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	owned := strings.Replace(capability, "\x02", "\x03", 1) + "\x00\x00\x01\x00" // only for the root that has this id
 	base := tarOf(
 		t,
 		entry(tar.Header{Name: "./", Typeflag: dir, Mode: 0o700, Uid: 7, Gid: 8}),
@@ -136,6 +137,7 @@ func oddLayers(t testing.TB) []sentLayer {
 		entry(tar.Header{Name: long, Typeflag: dir, Mode: 0o755}),
 		entry(tar.Header{Name: "bin/su", Mode: 0o4755}, "setuid"),
 		entry(tar.Header{Name: "bin/write", Mode: 0o2755, Gid: 5}, "setgid"),
+		entry(tar.Header{Name: "bin/ping3", Mode: 0o755, PAXRecords: xattrs("security.capability", owned)}, "cap"),
 		entry(tar.Header{Name: "bin/ping", Mode: 0o755, PAXRecords: xattrs("security.capability", capability)}, "cap"),
 		entry(tar.Header{Name: "tmp", Typeflag: dir, Mode: 0o1777}),
 		entry(tar.Header{Name: "a/hard", Mode: 0o600, Uid: 1000, Gid: 1001}, "one"),
@@ -569,7 +571,7 @@ func TestStagingLeftoversGoAtStart(t *testing.T) {
 func TestStagedLayersSayNothingToOverlay(t *testing.T) {
 	t.Parallel()
 	reg := registrytest.New(t, registrytest.Options{})
-	marks := xattrs("trusted.overlay.opaque", "y", "trusted.overlay.redirect", "/secret", "user.overlay.redirect", "/secret", "user.kept", "y")
+	marks := xattrs("trusted.overlay.opaque", "y", "trusted.overlay.redirect", "/secret", "user.overlay.redirect", "/secret", "user.kept", "y", "security.selinux", "system_u:object_r:shadow_t:s0\x00")
 	link := xattrs("trusted.overlay.redirect", "/secret")
 	layer := gzipped(t, tarOf(
 		t,
@@ -586,7 +588,7 @@ func TestStagedLayersSayNothingToOverlay(t *testing.T) {
 	root := filepath.Join(p.dirs.Root, "overlay", image.TopLayer, "diff")
 	for name, want := range map[string]bool{"dir": false, "hidden": true, "dir/file": false, "link": false, "dir/through": false} {
 		got := statOf(t, root, name)
-		if name != "link" && !strings.Contains(got, "user.kept") || strings.Contains(got, "redirect") ||
+		if name != "link" && !strings.Contains(got, "user.kept") || strings.Contains(got, "redirect") || strings.Contains(got, "selinux") ||
 			strings.Contains(got, "trusted.overlay.opaque") != want {
 			t.Errorf("%s: %s", name, got)
 		}
