@@ -53,9 +53,6 @@ func NewBudget(l Limits, room func() error) *Budget {
 	return &Budget{limits: l, room: room}
 }
 
-// Take counts the bytes of a layer that is there already.
-func (b *Budget) Take(l *Layer) error { return b.take(l.unpacked) }
-
 // take counts more bytes of the image.
 func (b *Budget) take(n int64) error {
 	if b.used.Add(n) > b.limits.ImageBytes {

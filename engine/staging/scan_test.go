@@ -30,7 +30,7 @@ func tarOf(t testing.TB, names ...string) []byte {
 
 // scan feeds a layer in pieces, and returns what was counted.
 func scan(data []byte, piece int, l Limits) (*account, error) {
-	a := &account{Budget: NewBudget(l)}
+	a := &account{Budget: NewBudget(l, nil)}
 	s := newScanner(a)
 	defer s.stop()
 	for len(data) > 0 {
@@ -64,19 +64,21 @@ func TestCheckTellsBeforeTheEnd(t *testing.T) {
 	for name, c := range map[string]struct {
 		body io.Reader
 		l    Limits
+		room func() error
 		want string
 	}{
-		"good":           {bytes.NewReader(layer), Limits{}, ""},
-		"nothing":        {strings.NewReader(""), Limits{}, ""},
-		"byte by byte":   {iotest.OneByteReader(bytes.NewReader(layer)), Limits{}, ""},
-		"too long":       {bytes.NewReader(layer), Limits{LayerBytes: 1024}, "LimitExceeded"},
-		"too many":       {bytes.NewReader(layer), Limits{LayerEntries: 2}, "LimitExceeded"},
-		"image too long": {bytes.NewReader(layer), Limits{ImageBytes: 1024}, "LimitExceeded"},
-		"cut off":        {bytes.NewReader(layer[:700]), Limits{}, "InvalidArchive"},
-		"no tar":         {strings.NewReader(strings.Repeat("x", 2000)), Limits{}, "InvalidArchive"},
-		"broken reader":  {iotest.TimeoutReader(iotest.HalfReader(bytes.NewReader(layer))), Limits{}, "Failed"},
+		"good":           {bytes.NewReader(layer), Limits{}, nil, ""},
+		"nothing":        {strings.NewReader(""), Limits{}, nil, ""},
+		"byte by byte":   {iotest.OneByteReader(bytes.NewReader(layer)), Limits{}, nil, ""},
+		"too long":       {bytes.NewReader(layer), Limits{LayerBytes: 1024}, nil, "LimitExceeded"},
+		"too many":       {bytes.NewReader(layer), Limits{LayerEntries: 2}, nil, "LimitExceeded"},
+		"image too long": {bytes.NewReader(layer), Limits{ImageBytes: 1024}, nil, "LimitExceeded"},
+		"cut off":        {bytes.NewReader(layer[:700]), Limits{}, nil, "InvalidArchive"},
+		"full disk":      {io.LimitReader(zeros{}, 3<<20), Limits{}, func() error { return &errdefs.StorageFull{} }, "StorageFull"},
+		"no tar":         {strings.NewReader(strings.Repeat("x", 2000)), Limits{}, nil, "InvalidArchive"},
+		"broken reader":  {iotest.TimeoutReader(iotest.HalfReader(bytes.NewReader(layer))), Limits{}, nil, "Failed"},
 	} {
-		r := Check(io.NopCloser(c.body), NewBudget(c.l))
+		r := Check(io.NopCloser(c.body), NewBudget(c.l, c.room))
 		_, err := io.Copy(io.Discard, r)
 		if got := errdefs.Name(err); err != nil && got != c.want || err == nil && c.want != "" {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
@@ -85,6 +87,13 @@ func TestCheckTellsBeforeTheEnd(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // FuzzScanner feeds anything in pieces: they change nothing, and nothing hangs or gets past the limits.

@@ -51,9 +51,8 @@ type Source struct {
 
 // Layer is a layer that is unpacked and verified, but not in the store yet. It ends with Apply or Discard.
 type Layer struct {
-	stager   *Stager
-	output   *graphdriver.DriverWithDifferOutput
-	unpacked int64
+	stager *Stager
+	output *graphdriver.DriverWithDifferOutput
 }
 
 // Stage unpacks a layer beside the store, and holds it against its digests and the budget. Errors are
@@ -76,7 +75,7 @@ func (s *Stager) Stage(ctx context.Context, source Source, budget *Budget) (*Lay
 		}
 		return nil, err
 	}
-	return &Layer{stager: s, output: output, unpacked: work.account.counted}, nil
+	return &Layer{stager: s, output: output}, nil
 }
 
 // Apply makes the layer one of the store, under an id and above a parent, which is empty for the lowest one. Whoever
