@@ -129,6 +129,9 @@ func (e *Engine) release() error {
 	if e.guard != nil {
 		errs = append(errs, e.guard.close(), e.guard.use(func() error { return closeStore(e.guard.Store) }))
 	}
+	if e.index != nil {
+		errs = append(errs, e.index.Close())
+	}
 	return errors.Join(errs...)
 }
 

@@ -42,8 +42,8 @@ type Facts struct {
 }
 
 // load gives every image its facts, those of new ones from the files, several at a time. It tells whether one that was
-// not there before lacks some.
-func (x *Index) load(images []*Image) (incomplete bool) {
+// not there before lacks some; with careful that one gets those it had before, and none if it had none.
+func (x *Index) load(images []*Image, careful bool) (incomplete bool) {
 	var todo []*Image
 	for _, img := range images {
 		if f := x.facts[img.ID]; f != nil && f.of == of(img) && !retry(f) {
@@ -68,7 +68,13 @@ func (x *Index) load(images []*Image) (incomplete bool) {
 	wg.Wait()
 	for _, img := range todo {
 		before := x.facts[img.ID]
-		incomplete = incomplete || img.Facts.Err != nil && (before == nil || before.of != img.Facts.of)
+		if img.Facts.Err != nil && (before == nil || before.of != img.Facts.of) {
+			incomplete = true
+			if careful {
+				img.Facts = before
+				continue
+			}
+		}
 		x.facts[img.ID] = img.Facts
 	}
 	return incomplete

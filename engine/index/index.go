@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -64,7 +65,6 @@ func Places(store storage.Store) ([]Place, error) {
 // Index is a view of a store. It is safe for concurrent use.
 type Index struct {
 	places []Place
-	settle func() // waits for whoever is writing records
 
 	mu         sync.Mutex // guards what follows; held while files are read, by one caller for all
 	current    *Snapshot  // nil: none yet, or out of date
@@ -76,15 +76,14 @@ type Index struct {
 	missing    bool                   // an image's topmost layer was not among them
 }
 
-// New makes an index of an open store.
+// New makes an index of an open store. It is closed after the store: closing it gives up the locks that this process
+// has of the store.
 func New(store storage.Store) (*Index, error) {
 	places, err := Places(store)
 	if err != nil {
 		return nil, err
 	}
-	x := Open(places)
-	x.settle = func() { _, _ = store.Images() }
-	return x, nil
+	return Open(places), nil
 }
 
 // Open makes an index of what lies in these places. Nothing is read yet.
@@ -92,13 +91,15 @@ func Open(places []Place) *Index {
 	x := &Index{places: places, facts: make(map[string]*Facts)}
 	for _, p := range places {
 		x.images = append(x.images, &table[imageRecord]{
-			path: filepath.Join(p.Images, "images.json"), lock: filepath.Join(p.Images, "images.lock"),
+			path: filepath.Join(p.Images, "images.json"), lock: lockFile{path: filepath.Join(p.Images, "images.lock")},
 		})
 		for _, path := range p.Layers {
-			x.layers = append(x.layers, &table[layerRecord]{path: path, lock: filepath.Join(filepath.Dir(path), "layers.lock")})
+			x.layers = append(x.layers, &table[layerRecord]{path: path, lock: lockFile{path: filepath.Join(filepath.Dir(path), "layers.lock")}})
 		}
 		for _, path := range p.Containers {
-			x.containers = append(x.containers, &table[containerRecord]{path: path, lock: filepath.Join(filepath.Dir(path), "containers.lock")})
+			x.containers = append(x.containers, &table[containerRecord]{
+				path: path, lock: lockFile{path: filepath.Join(filepath.Dir(path), "containers.lock")},
+			})
 		}
 	}
 	return x
@@ -119,18 +120,44 @@ func (x *Index) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if x.current != nil && !changed {
 		return x.current, nil
 	}
-	s, incomplete := x.build()
-	if incomplete && x.settle != nil {
-		// The library saves a new image's record before its data, under the lock of the images, which nobody holds for
-		// long. Half an image is not shown: it is either whole after that, or broken.
-		x.settle()
-		if _, err := x.refresh(); err != nil {
-			return nil, err
-		}
-		s, _ = x.build()
+	// The library saves a new image's record before its data, under the lock of the images, and may take a second for
+	// that when the disk is busy. Half an image is not shown: without the lock it is either whole by now, or broken.
+	s, incomplete := x.build(true)
+	switch {
+	case !incomplete:
+		x.current = s
+		return s, nil
+	case x.writing():
+		x.current = nil
+		return s, nil
 	}
-	x.current = s
-	return s, nil
+	if _, err := x.refresh(); err != nil {
+		return nil, err
+	}
+	x.current, _ = x.build(false)
+	return x.current, nil
+}
+
+// writing tells whether somebody is writing records of images.
+func (x *Index) writing() bool {
+	return slices.ContainsFunc(x.images, func(t *table[imageRecord]) bool { return t.lock.writing() })
+}
+
+// Close closes the files that the index holds open.
+func (x *Index) Close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var errs []error
+	for _, t := range x.images {
+		errs = append(errs, t.lock.close())
+	}
+	for _, t := range x.layers {
+		errs = append(errs, t.lock.close())
+	}
+	for _, t := range x.containers {
+		errs = append(errs, t.lock.close())
+	}
+	return errors.Join(errs...)
 }
 
 // refresh reads what has changed since the last time.

@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -71,8 +72,9 @@ type Snapshot struct {
 	ids      []string            // sorted
 }
 
-// build makes a snapshot of the records read last. It tells whether an image that was not there before is incomplete.
-func (x *Index) build() (s *Snapshot, incomplete bool) {
+// build makes a snapshot of the records read last. It tells whether there are images that were not seen like this before
+// and lack something. With careful it leaves them out, or as they were before.
+func (x *Index) build(careful bool) (s *Snapshot, incomplete bool) {
 	s = &Snapshot{
 		byID: make(map[string]*Image), byName: make(map[string]*Image),
 		byDigest: make(map[string][]*Image), byChain: make(map[uint64][]*Image),
@@ -88,7 +90,9 @@ func (x *Index) build() (s *Snapshot, incomplete bool) {
 			s.images = append(s.images, img)
 		}
 	}
-	incomplete = x.load(s.images)
+	incomplete = x.load(s.images, careful)
+	s.images = slices.DeleteFunc(s.images, func(img *Image) bool { return img.Facts == nil })
+	maps.DeleteFunc(s.byID, func(_ string, img *Image) bool { return img.Facts == nil })
 	x.forget(s)
 	s.index()
 	s.relate()

@@ -44,9 +44,10 @@ var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.Allo
 
 // table is the contents of a file of records, with what tells whether the file is still the same.
 type table[R any] struct {
-	path, lock string
-	seen       version
-	records    []R
+	path    string
+	lock    lockFile
+	seen    version
+	records []R
 }
 
 // version tells one state of a file from another. The storage library writes a new mark into the lock file before it
@@ -61,7 +62,7 @@ type version struct {
 
 // refresh reads the file if it is another than at the last call, and sets *changed then. A missing file is an empty table.
 func (t *table[R]) refresh(changed *bool) error {
-	mark, err := readMark(t.lock)
+	mark, err := t.lock.mark()
 	if err != nil {
 		return err
 	}
@@ -107,20 +108,4 @@ func (t *table[R]) read(mark [64]byte, changed *bool) error {
 
 func newVersion(mark [64]byte, st *unix.Stat_t) version {
 	return version{mark: mark, inode: st.Ino, size: st.Size, mtime: st.Mtim, there: true}
-}
-
-// readMark reads what the library writes into a lock file at each change. No file: nothing was written yet.
-func readMark(path string) (mark [64]byte, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return mark, nil
-	}
-	if err != nil {
-		return mark, err
-	}
-	defer f.Close() //nolint:errcheck // it was only read
-	if _, err := f.ReadAt(mark[:], 0); err != nil && !errors.Is(err, io.EOF) {
-		return mark, err
-	}
-	return mark, nil
 }
