@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/lockfile"
 	logrustest "github.com/sirupsen/logrus/hooks/test"
+	"golang.org/x/sys/unix"
 
 	"github.com/imaged-project/imaged/engine/enginetest"
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -92,6 +94,33 @@ func TestLostLock(t *testing.T) {
 	}
 	if g.Exists(id) {
 		t.Error("what cannot be looked for is there")
+	}
+}
+
+// TestUseKeepsTheLock looks whether the library's lock can be used while this process has it: it would lose it by closing
+// any descriptor of the file that can be read.
+func TestUseKeepsTheLock(t *testing.T) {
+	t.Parallel()
+	store := enginetest.OpenStore(t, enginetest.NewDirs(t))
+	path := filepath.Join(store.GraphRoot(), "storage.lock")
+	lock, err := lockfile.GetLockFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	g := &guardedStore{Store: store, log: discard(), lost: make(chan struct{})}
+	if err := g.usable(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	held := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &held); err != nil || held.Type == unix.F_UNLCK {
+		t.Errorf("the lock is gone (%v)", err)
 	}
 }
 

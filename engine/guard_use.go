@@ -43,17 +43,21 @@ func (g *guardedStore) use(do func() error) (err error) {
 	return do()
 }
 
-// usable fails if the files of locks cannot be opened.
+// usable fails if the files of locks cannot be opened. It opens one as a place only (O_PATH): with any other descriptor of
+// it that it closes, the process would lose the lock that the library has.
 func (g *guardedStore) usable() (err error) {
 	select {
 	case <-g.lost:
 		return errLost
 	default:
 	}
-	lock, err := os.OpenFile(filepath.Join(g.GraphRoot(), "storage.lock"), os.O_RDWR, 0)
-	if errors.Is(err, os.ErrNotExist) {
+	path := filepath.Join(g.GraphRoot(), "storage.lock")
+	if err := unix.Access(path, unix.R_OK|unix.W_OK); errors.Is(err, os.ErrNotExist) {
 		return nil // the library makes it
+	} else if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
+	lock, err := os.OpenFile(path, unix.O_PATH, 0)
 	if err != nil {
 		return err
 	}
