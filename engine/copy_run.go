@@ -14,7 +14,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/imaged-project/imaged/engine/archives"
-	"github.com/imaged-project/imaged/engine/direct"
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/progress"
@@ -124,24 +123,6 @@ func (p *place) checkKind(archive *archives.Archive) error {
 		}
 	}
 	return &errdefs.InvalidArchive{Reason: clean(p.text) + ": it is of the kind " + string(archive.Kind())}
-}
-
-// openStored finds an image of the store and keeps others from removing it.
-func (c *copier) openStored(ctx context.Context) (types.ImageReference, func() error, error) {
-	_, f, err := c.e.find(ctx, c.from.name)
-	if err != nil {
-		return nil, nil, err
-	}
-	unlock, err := c.e.rlockImage(ctx, f.img.ID)
-	if err != nil {
-		return nil, nil, err
-	}
-	ref, err := direct.Image(c.e.store, f.img.ID, noMeter{})
-	if err != nil {
-		unlock()
-		return nil, nil, c.e.localError("open image "+f.img.ID, err)
-	}
-	return localReference{ref, c.e}, func() error { unlock(); return nil }, nil
 }
 
 // noMeter counts nothing: the source that is copied from is counted around it.

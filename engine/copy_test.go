@@ -15,6 +15,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine"
 	"github.com/imaged-project/imaged/engine/archives/archivetest"
+	"github.com/imaged-project/imaged/engine/enginetest"
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/tests/registrytest"
 )
@@ -119,6 +120,34 @@ func TestCopyAll(t *testing.T) {
 	f := archivetest.WriteFile(t, archivetest.Tar(t, m[3:]...))
 	if _, err := p.copyImage(t, "oci-archive:"+f.Name(), "dir:"+dir+"/d2", o); errdefs.Name(err) != "InvalidArchive" {
 		t.Errorf("incomplete list: %v", err)
+	}
+}
+
+// TestCopyListOfTheStore copies a manifest list that was made here.
+func TestCopyListOfTheStore(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	ids, _ := putSaved(t, p)
+	enginetest.AddList(t, p.Store(), []string{"localhost/list:latest"}, ids...)
+	dir, o := t.TempDir(), paths()
+	one, err := p.copyImage(t, "containers-storage:localhost/list", "oci:"+dir+"/one", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.All = true
+	all, err := p.copyImage(t, "containers-storage:localhost/list", "dir:"+dir+"/all", o)
+	if err != nil || all == one {
+		t.Fatalf("all: %s, %v", all, err)
+	}
+	if d, err := p.copyImage(t, "dir:"+dir+"/all", "dir:"+dir+"/again", o); err != nil || d != all {
+		t.Errorf("what was copied is %s instead of %s, %v", d, all, err)
+	}
+	if _, err := p.Remove(t.Context(), ids, engine.RemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o.All = range []bool{true, false} {
+		_, err := p.copyImage(t, "containers-storage:localhost/list", "dir:"+dir+"/none", o)
+		wantFailure(t, "copy a list whose images are not here", err, "ImageNotFound")
 	}
 }
 
