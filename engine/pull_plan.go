@@ -259,9 +259,15 @@ func (a *attempt) wanted() names.Platform {
 	return names.Platform{}.WithHost()
 }
 
-// checkPlatform refuses an image for another platform. From a path, any will do unless one was asked for.
+// checkPlatform refuses an image for another platform. If none was asked for, any will do from a path, and from a registry
+// one for another processor: as with podman, that is only told.
 func (a *attempt) checkPlatform(plan *pullPlan) error {
-	if a.local && a.options.Platform == nil || suits(a.wanted(), plan.platform) {
+	asked, wanted := a.options.Platform != nil, a.wanted()
+	switch {
+	case a.local && !asked || suits(wanted, plan.platform):
+		return nil
+	case !asked && suits(names.Platform{OS: wanted.OS}, plan.platform):
+		a.line("The image is for %s, not for this host (%s)", plan.platform, wanted)
 		return nil
 	}
 	return a.noPlatform([]string{plan.platform.String()})

@@ -359,6 +359,7 @@ func TestPullPlatform(t *testing.T) {
 	reg := registrytest.New(t, registrytest.Options{})
 	reg.PushIndex(t, "multi:1", registrytest.ImageOptions{Platform: "linux/amd64"}, registrytest.ImageOptions{Platform: "linux/arm64"})
 	reg.PushImage(t, "single:1", registrytest.ImageOptions{Platform: "linux/arm64"})
+	reg.PushImage(t, "windows:1", registrytest.ImageOptions{Platform: "windows/amd64"})
 	p := openPuller(t)
 	for _, c := range []struct {
 		image    string
@@ -369,7 +370,8 @@ func TestPullPlatform(t *testing.T) {
 		{"multi:1", &names.Platform{Architecture: "arm64"}, nil},
 		{"multi:1", &names.Platform{Architecture: "s390x"}, []string{"linux/s390x", "linux/amd64", "linux/arm64"}},
 		{"single:1", &names.Platform{OS: "linux", Architecture: "arm64"}, nil},
-		{"single:1", nil, []string{"linux/arm64"}},
+		{"single:1", nil, nil},
+		{"windows:1", nil, []string{"windows/amd64"}},
 		{"single:1", &names.Platform{OS: "windows"}, []string{"windows/", "linux/arm64"}},
 	} {
 		o := quick()

@@ -264,7 +264,7 @@ type PullIn struct {
 	Policy PullPolicy `json:"policy,omitzero"`
 	// Pull every tag of the repository; the reference must not have one. Default false.
 	AllTags *bool `json:"allTags,omitzero"`
-	// Platform to pull. Default: this host's.
+	// Platform to pull. Default: this host's; of what is no manifest list, the one image for whatever processor, and a line tells.
 	Platform *Platform `json:"platform,omitzero"`
 	// Credentials for the reference's registry. Default: those of the daemon's user.
 	Credentials *Credentials `json:"credentials,omitzero"`
