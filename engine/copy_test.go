@@ -208,6 +208,10 @@ func TestCopyRefuses(t *testing.T) {
 			t.Errorf("%s to %s: want %s, got %v", c.from, c.to, c.want, err)
 		}
 	}
+	_, err := p.copyImage(t, "docker://127.0.0.1:1/x", "dir:"+dir+"/x", paths())
+	if e, ok := errors.AsType[*errdefs.RegistryUnreachable](err); !ok || len(e.Attempts) != 1 || e.Attempts[0].Error != "RegistryUnreachable" {
+		t.Errorf("one try, told as %+v", err)
+	}
 	for _, name := range []string{"x", "new", "bad"} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is left: %v", name, err)

@@ -32,6 +32,42 @@ func (e *Engine) localError(what string, err error) error {
 	return &errdefs.Failed{Err: err}
 }
 
+// withTries puts what each endpoint's try ended with into an error that has a place for it, unless it has that already.
+func withTries(err error, tries ...error) error {
+	var attempts []errdefs.Attempt
+	for _, try := range tries {
+		attempts = append(attempts, errdefs.Attempt{Endpoint: endpointOf(try), Error: errdefs.Name(try), Reason: shortReason(try)})
+	}
+	switch e := err.(type) { //nolint:errorlint // it is the error itself that goes to the client
+	case *errdefs.ReferenceNotFound:
+		if e.Attempts == nil {
+			e.Attempts = attempts
+		}
+	case *errdefs.RegistryUnreachable:
+		if e.Attempts == nil {
+			e.Attempts = attempts
+		}
+	}
+	return err
+}
+
+// endpointOf is where a try that ended so went.
+func endpointOf(err error) string {
+	switch e := err.(type) { //nolint:errorlint // as above
+	case *errdefs.ReferenceNotFound:
+		return e.Reference
+	case *errdefs.RegistryUnreachable:
+		return e.Registry
+	case *errdefs.AuthenticationRequired:
+		return e.Registry
+	case *errdefs.AccessDenied:
+		return e.Registry
+	case *errdefs.RateLimited:
+		return e.Registry
+	}
+	return ""
+}
+
 // fullPath tells which file system is full: that of the path in the error, else the store's.
 func (e *Engine) fullPath(err error) string {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Path != "" {

@@ -122,7 +122,8 @@ func (e *Engine) archiveError(ctx context.Context, r *jobs.Reporter, err error) 
 	case ctx.Err() != nil:
 		return &errdefs.Cancelled{Job: r.Job(), Err: context.Cause(ctx)}
 	case errdefs.Known(err):
-		return errdefs.Find(err)
+		err = errdefs.Find(err)
+		return withTries(err, err)
 	}
 	return e.localError("read archive", quiet{err})
 }

@@ -156,7 +156,7 @@ func (s *searcher) all(ctx context.Context, registries []string) ([]SearchResult
 		results = append(results, a.results...)
 	}
 	if len(failures) == len(registries) {
-		return nil, mostUseful(failures)
+		return nil, withTries(mostUseful(failures), failures...)
 	}
 	return results, nil
 }

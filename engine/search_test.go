@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -98,7 +99,8 @@ func TestSearchAsksAllRegistries(t *testing.T) {
 	if diff := cmp.Diff(want, foundNames(results)); err != nil || diff != "" {
 		t.Errorf("one of three fails: %v\n%s", err, diff)
 	}
-	if _, err := search("127.0.0.1:1", "127.0.0.1:2"); errdefs.Name(err) != "RegistryUnreachable" {
+	_, err = search("127.0.0.1:1", "127.0.0.1:2")
+	if e, ok := errors.AsType[*errdefs.RegistryUnreachable](err); !ok || len(e.Attempts) != 2 || e.Attempts[1].Endpoint != "127.0.0.1:2" {
 		t.Errorf("all fail: %v", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/archives/spool"
 	"github.com/imaged-project/imaged/engine/archives/tarindex"
+	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
 // Kind is what an archive is.
@@ -211,12 +212,12 @@ func (a *Archive) Find(item string) (*Image, error) {
 		if len(a.images) == 1 {
 			return a.images[0], nil
 		}
-		return nil, invalid("it holds %d images; say which one is meant, by a name or by @N", len(a.images))
+		return nil, notThere("it holds %d images", len(a.images))
 	}
 	if place, ok := strings.CutPrefix(item, "@"); ok {
 		n, err := strconv.Atoi(place)
 		if err != nil || n < 0 || n >= len(a.images) {
-			return nil, invalid("it has no image %s; there are %d", strconv.Quote(item), len(a.images))
+			return nil, notThere("it has no image %s; there are %d", strconv.Quote(item), len(a.images))
 		}
 		return a.images[n], nil
 	}
@@ -225,5 +226,10 @@ func (a *Archive) Find(item string) (*Image, error) {
 			return img, nil
 		}
 	}
-	return nil, invalid("it has no image of the name %s", strconv.Quote(item))
+	return nil, notThere("it has no image of the name %s", strconv.Quote(item))
+}
+
+// notThere is the error of an archive that is well, but does not have what it was asked for.
+func notThere(format string, args ...any) error {
+	return &errdefs.InvalidArchive{Reason: fmt.Sprintf(format, args...), Next: "say which image is meant, by a name that it has there, or by @N, counted from 0"}
 }

@@ -1,6 +1,7 @@
 package errdefs
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -160,13 +161,15 @@ func (e *PolicyRejected) Unwrap() error { return e.Err }
 type InvalidArchive struct {
 	// Reason says what is wrong with it.
 	Reason string
+	// Next says what to do. Empty: the archive itself is of no use.
+	Next string
 	// Err is the cause, if any.
 	Err error
 }
 
 // Error implements error.
 func (e *InvalidArchive) Error() string {
-	return fmt.Sprintf("archive: invalid: %s; make or fetch it anew", e.Reason)
+	return fmt.Sprintf("archive: invalid: %s; %s", e.Reason, cmp.Or(e.Next, "make or fetch it anew"))
 }
 
 // Unwrap returns the cause.
