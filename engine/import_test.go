@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -276,7 +277,34 @@ func TestUploadsWantAReadableDescriptor(t *testing.T) {
 		_, err = p.load(t, engine.LoadOptions{Input: open()})
 		wantFailure(t, fmt.Sprintf("load %s, opened with %#x", c.path, c.flags), err, "InvalidParameter")
 	}
+	for kind, open := range unusableSockets(t) {
+		_, err := p.load(t, engine.LoadOptions{Input: open()})
+		wantFailure(t, "load from a socket that "+kind, err, "InvalidParameter")
+	}
 	p.wantNothing(t)
+}
+
+// unusableSockets make sockets through which no bytes flow.
+func unusableSockets(t testing.TB) map[string]func() *os.File {
+	socket := func(kind int, prepare func(fd int) error) func() *os.File {
+		return func() *os.File {
+			t.Helper()
+			fd, err := unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+			if err == nil && prepare != nil {
+				err = prepare(fd)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return os.NewFile(uintptr(fd), "socket")
+		}
+	}
+	listen := func(fd int) error {
+		return errors.Join(unix.Bind(fd, &unix.SockaddrUnix{}), unix.Listen(fd, 1)) // at an abstract address
+	}
+	return map[string]func() *os.File{
+		"listens": socket(unix.SOCK_STREAM, listen), "keeps messages": socket(unix.SOCK_SEQPACKET, nil), "has datagrams": socket(unix.SOCK_DGRAM, nil),
+	}
 }
 
 func TestImportRefusesBadParameters(t *testing.T) {

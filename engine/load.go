@@ -122,10 +122,14 @@ func (in *input) checkFile() error {
 		return &errdefs.InvalidParameter{Parameter: "fileDescriptor", Reason: "it is not open for reading"}
 	}
 	switch d.mode & unix.S_IFMT {
-	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK:
+	case unix.S_IFREG, unix.S_IFIFO:
 		return nil
+	case unix.S_IFSOCK:
+		if d.stream {
+			return nil
+		}
 	}
-	return &errdefs.InvalidParameter{Parameter: "fileDescriptor", Reason: "it is no regular file, pipe or socket"}
+	return &errdefs.InvalidParameter{Parameter: "fileDescriptor", Reason: wrongKind}
 }
 
 // descriptor is what an open file is of, and how it was opened.
@@ -133,7 +137,12 @@ type descriptor struct {
 	path  string // in /proc; valid while the file is open
 	mode  uint32 // of its inode
 	flags int
+	// stream says of a socket that bytes may flow through it: it keeps no messages apart, and does not listen.
+	stream bool
 }
+
+// wrongKind is what is wrong with a descriptor of anything else.
+const wrongKind = "it is no regular file, pipe or stream socket"
 
 func describe(file *os.File) (d descriptor, err error) {
 	raw, err := file.SyscallConn()
@@ -146,6 +155,9 @@ func describe(file *os.File) (d descriptor, err error) {
 		if d.flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0); err == nil {
 			err = unix.Fstat(int(fd), &st)
 		}
+		kind, kindErr := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+		listens, listensErr := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		d.stream = errors.Join(kindErr, listensErr) == nil && kind == unix.SOCK_STREAM && listens == 0
 	}); cerr != nil {
 		err = cerr
 	}

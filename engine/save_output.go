@@ -75,11 +75,13 @@ func (o *output) useFile(file *os.File) error {
 	case unix.S_IFIFO:
 		return o.usePipe(d.path)
 	case unix.S_IFSOCK:
-		return o.useSocket(file)
+		if d.stream {
+			return o.useSocket(file)
+		}
 	case unix.S_IFCHR:
 		return nil
 	}
-	return invalid("it is no regular file, pipe or socket")
+	return invalid(wrongKind)
 }
 
 func (o *output) useRegular(file *os.File, flags int) (err error) {

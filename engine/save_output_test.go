@@ -123,6 +123,10 @@ func TestSaveRefusals(t *testing.T) {
 		_, err := p.save(t, test.o, test.names...)
 		wantFailure(t, fmt.Sprintf("save %q with %+v", test.names, test.o), err, test.want)
 	}
+	for kind, open := range unusableSockets(t) {
+		_, err := p.save(t, engine.SaveOptions{Output: open()}, one...)
+		wantFailure(t, "save to a socket that "+kind, err, "InvalidParameter")
+	}
 	if buf.Len() > 0 {
 		t.Errorf("%d bytes were written", buf.Len())
 	}

@@ -352,7 +352,7 @@ type SaveIn struct {
 	AcceptUncompressed *bool `json:"acceptUncompressed,omitzero"`
 	// More references to write into a docker_archive or oci_archive for the image.
 	Tags []string `json:"tags,omitzero"`
-	// Index of a descriptor to write to: a regular file, a pipe or a socket.
+	// Index of a descriptor to write to: a regular file, a pipe or a stream socket.
 	FileDescriptor *int64 `json:"fileDescriptor,omitzero"`
 	// Path to write to; it must not exist yet. For a peer with the daemon's own uid only.
 	Path *string `json:"path,omitzero"`
@@ -372,7 +372,7 @@ type SaveOut struct {
 
 // LoadIn is what Load takes.
 type LoadIn struct {
-	// Index of a descriptor to read from: a regular file (which is not copied), a pipe or a socket.
+	// Index of a descriptor to read from: a regular file (which is not copied), a pipe or a stream socket.
 	FileDescriptor *int64 `json:"fileDescriptor,omitzero"`
 	// Path of an archive or, for the dir formats, of a folder. For a peer with the daemon's own uid only.
 	Path *string `json:"path,omitzero"`
@@ -396,7 +396,7 @@ type LoadOut struct {
 
 // ImportIn is what Import takes.
 type ImportIn struct {
-	// Index of a descriptor to read from: a regular file, a pipe or a socket.
+	// Index of a descriptor to read from: a regular file, a pipe or a stream socket.
 	FileDescriptor *int64 `json:"fileDescriptor,omitzero"`
 	// Path of the tar. For a peer with the daemon's own uid only.
 	Path *string `json:"path,omitzero"`
