@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -46,6 +47,11 @@ func TestRootless(t *testing.T) {
 	store, err := info.NewClient(client).GetStore(t.Context(), info.GetStoreIn{})
 	if err != nil || !store.Rootless || filepath.Dir(store.GraphRoot) != folder {
 		t.Errorf("got %+v, %v", store, err)
+	}
+	// A path is opened with the daemon's rights: its own user may name one, and nobody else, not even root.
+	_, err = transfers.NewClient(client).Load(t.Context(), transfers.LoadIn{Path: new(filepath.Join(folder, "imaged"))})
+	if _, denied := errors.AsType[*varlink.PermissionDeniedError](err); !denied {
+		t.Errorf("root names a path: %v", err)
 	}
 }
 
