@@ -56,7 +56,7 @@ func (s *countingSource) GetBlob(ctx context.Context, info types.BlobInfo, cache
 	if err != nil || s.budget == nil {
 		return body, size, err
 	}
-	return &boundedBody{staging.Check(body, s.budget), s.attempt}, size, nil
+	return &boundedBody{staging.Check(ctx, body, s.budget), s.attempt}, size, nil
 }
 
 // openLayer opens a layer. Foreign URLs of it are not asked: they would let an image send us anywhere.

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 
 	"github.com/imaged-project/imaged/engine/archives/spool"
+	"github.com/imaged-project/imaged/engine/checked"
 	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
@@ -109,59 +109,16 @@ func unpackedSize(ctx context.Context, r *io.SectionReader, l Limits) (int64, er
 	return Check(ctx, r, l)
 }
 
-// checked is a layer that is checked while it is read. Whoever reads it learns of what is wrong before its end.
-type checked struct {
-	r      io.Reader
-	closer io.Closer
-	feed   *io.PipeWriter
-	stop   context.CancelFunc
-	done   sync.WaitGroup
-	err    error // of the check, once done
-	ended  bool  // the check was waited for
+// layerBody is what a layer is read from, and what is closed after.
+type layerBody struct {
+	io.Reader
+	io.Closer
 }
 
-func newChecked(ctx context.Context, r io.Reader, closer io.Closer, l Limits) *checked {
-	ctx, stop := context.WithCancel(ctx)
-	out, feed := io.Pipe()
-	c := &checked{r: r, closer: closer, feed: feed, stop: stop}
-	c.done.Go(func() {
-		_, c.err = Check(ctx, out, l)
-		_ = out.CloseWithError(c.err) // nil: later writes fail, but there are none
+// newChecked holds a layer against the limits while it is read. Whoever reads it learns of what is wrong before its end.
+func newChecked(ctx context.Context, r io.Reader, closer io.Closer, l Limits) io.ReadCloser {
+	return checked.New(ctx, layerBody{r, closer}, func(ctx context.Context, r io.Reader) error {
+		_, err := Check(ctx, r, l)
+		return err
 	})
-	return c
-}
-
-// Read reads on, and lets the check read the same.
-func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if n > 0 {
-		if _, e := c.feed.Write(p[:n]); e != nil {
-			return 0, c.end(e)
-		}
-	}
-	if errors.Is(err, io.EOF) {
-		return n, c.end(io.EOF)
-	}
-	return n, err
-}
-
-// end waits for the check and returns its error, or the given one.
-func (c *checked) end(err error) error {
-	if !c.ended {
-		_ = c.feed.Close() // never fails
-		c.done.Wait()
-		c.ended = true
-	}
-	if c.err != nil {
-		return c.err
-	}
-	return err
-}
-
-// Close ends the check and frees the layer.
-func (c *checked) Close() error {
-	c.stop()
-	_ = c.feed.CloseWithError(context.Canceled)
-	c.done.Wait()
-	return c.closer.Close()
 }

@@ -78,7 +78,7 @@ func TestCheckTellsBeforeTheEnd(t *testing.T) {
 		"no tar":         {strings.NewReader(strings.Repeat("x", 2000)), Limits{}, nil, "InvalidArchive"},
 		"broken reader":  {iotest.TimeoutReader(iotest.HalfReader(bytes.NewReader(layer))), Limits{}, nil, "Failed"},
 	} {
-		r := Check(io.NopCloser(c.body), NewBudget(c.l, c.room))
+		r := Check(t.Context(), io.NopCloser(c.body), NewBudget(c.l, c.room))
 		_, err := io.Copy(io.Discard, r)
 		if got := errdefs.Name(err); err != nil && got != c.want || err == nil && c.want != "" {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
