@@ -23,7 +23,7 @@ export IMAGED_TEST_PYTHON ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/imaged/pytho
 export IMAGED_TEST_BIN    ?= $(CURDIR)/bin
 
 .DEFAULT_GOAL := build
-.PHONY: help build static demo test trixie python lint generate check-generated bench fuzz install clean
+.PHONY: help build static demo test trixie python lint generate check-generated bench fuzz faults install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench: build ## imaged beside its peers, as a table of ratios; ROWS=rpc or image
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	tests/fuzz $(FUZZTIME)
+
+faults: build ## every operation under every fault, at many points (needs root and strace; takes half an hour)
+	FAULTLAB_FULL=1 $(GO) test -count=1 -timeout 120m -v ./tests/faultlab
 
 install: build ## binaries, units, completions and man pages into DESTDIR and PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/lib/systemd/user' \
