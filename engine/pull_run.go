@@ -201,6 +201,7 @@ func (p *puller) retry(ctx context.Context, named reference.Named, try func(*att
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
+		p.attempts = append(p.attempts, p.mirrorAttempts(named, err)...)
 		p.attempts = append(p.attempts, errdefs.Attempt{Endpoint: named.String(), Error: errdefs.Name(err), Reason: shortReason(err)})
 		if _, ok := errors.AsType[*expiredError](err); ok && !renewed {
 			renewed = true
