@@ -58,6 +58,16 @@ func Main(args []string, stderr io.Writer) int {
 	return exitFailed
 }
 
+// usage marks what a check of arguments finds.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		return nil
+	}
+}
+
 func command(stderr io.Writer) *cobra.Command {
 	o := options{}
 	c := &cobra.Command{
@@ -71,7 +81,7 @@ configuration anew.
 
 Exit codes: 0 ended as asked, 1 could not serve, 2 wrong flags.`,
 		Version:           service.Version,
-		Args:              cobra.NoArgs,
+		Args:              usage(cobra.NoArgs),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},

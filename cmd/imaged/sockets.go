@@ -2,9 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
@@ -55,6 +57,9 @@ func open(o options) (s sockets, err error) {
 
 func (s *sockets) bind(addresses []string, mode os.FileMode, to *[]*net.UnixListener) error {
 	for _, a := range addresses {
+		if !strings.HasPrefix(a, "unix:") {
+			return fmt.Errorf("%w: address %q: there is no unix: in front", errUsage, a)
+		}
 		l, err := varlink.Listen(a, mode)
 		if err != nil {
 			return err
