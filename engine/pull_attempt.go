@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/containers/image/v5/signature"
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/progress"
@@ -34,8 +36,9 @@ type attempt struct {
 	admitted bool
 	sends    bool // to the registry: what it says when it is asked for the same explains nothing
 
-	mu    sync.Mutex // guards first
-	first error      // first error of a transfer: the library's own later ones tell less
+	mu    sync.Mutex          // guards what follows
+	first error               // first error of a transfer: the library's own later ones tell less
+	said  map[string]struct{} // lines of the library's that were said before it did
 }
 
 // attempt runs one try, and turns its error into one of errdefs.
@@ -115,6 +118,31 @@ func (a *attempt) pull(ref types.ImageReference, named reference.Named, local *l
 	return a.copy(openedReference{ref, &countingSource{ImageSource: source, attempt: a, plan: plan}}, plan, named)
 }
 
+// copying says that a blob is on its way, in the words of the library, which says so only when it is there.
+func (a *attempt) copying(blob digest.Digest) {
+	line := "Copying blob " + blob.String()
+	a.mu.Lock()
+	if a.said == nil {
+		a.said = make(map[string]struct{})
+	}
+	_, before := a.said[line]
+	a.said[line] = struct{}{}
+	a.mu.Unlock()
+	if !before {
+		a.line("%s", line)
+	}
+}
+
+// libraryLine passes a line of the library's on that was not said before.
+func (a *attempt) libraryLine(format string, args ...any) {
+	a.mu.Lock()
+	_, before := a.said[fmt.Sprintf(format, args...)]
+	a.mu.Unlock()
+	if !before {
+		a.line(format, args...)
+	}
+}
+
 // blame makes an error of reading from this host an archive's, unless it is known to be another.
 func (a *attempt) blame(err error) error {
 	if !a.local {
@@ -173,7 +201,7 @@ func (a *attempt) runCopy(dest types.ImageReference, source openedReference) (ty
 	})
 	var stored types.ImageReference
 	_, err = copy.Image(a.ctx, accept, dest, source, &copy.Options{
-		ReportWriter: &lineWriter{say: a.line}, SourceCtx: a.sys, DestinationCtx: a.sys,
+		ReportWriter: &lineWriter{say: a.libraryLine}, SourceCtx: a.sys, DestinationCtx: a.sys,
 		ProgressInterval: progressInterval, Progress: events, ReportResolvedReference: &stored,
 	})
 	close(events)

@@ -153,6 +153,7 @@ func (s *stageRun) unpack(ctx context.Context, l *stagedLayer) error {
 func (s *stageRun) unpackSource(ctx context.Context, l *stagedLayer) (*staging.Layer, error) {
 	staged, err := s.e.stage.stager.Stage(ctx, staging.Source{
 		Open: func(ctx context.Context) (io.ReadCloser, error) {
+			s.copying(l.blob.Digest)
 			body, _, err := s.source.openLayer(ctx, l.blob, s.cache)
 			return body, err
 		},

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -222,6 +223,41 @@ func TestPullProgressAddsUp(t *testing.T) {
 	}
 	if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, reg.Ref("app:1")) }) {
 		t.Errorf("lines do not say what is pulled: %q", lines)
+	}
+}
+
+// A blob is said to be copied while it is, and once.
+func TestPullSaysWhatItCopies(t *testing.T) {
+	t.Parallel()
+	reg := registrytest.New(t, registrytest.Options{})
+	reg.PushImage(t, "app:1", registrytest.ImageOptions{Layers: 3, LayerSize: 100 << 10})
+	stall := make(chan struct{})
+	reg.Misbehave(registrytest.Rule{Method: "GET", Path: "/blobs/", Skip: 1, Fault: registrytest.Fault{Stall: stall, After: 1 << 10}})
+	w, err := openPuller(t).Pull(t.Context(), reg.Ref("app:1"), quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	times := map[string]int{}
+	for u, err := range w.Updates(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range u.Lines {
+			if !strings.HasPrefix(l.Text, "Copying blob ") {
+				continue
+			}
+			if len(times) == 0 {
+				close(stall) // which nothing could pass before
+			}
+			times[l.Text]++
+		}
+	}
+	if _, err := w.Result(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(times) != 3 || slices.ContainsFunc(slices.Collect(maps.Values(times)), func(n int) bool { return n != 1 }) {
+		t.Errorf("lines and how often they came: %v", times)
 	}
 }
 
