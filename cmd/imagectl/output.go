@@ -103,7 +103,39 @@ func (a *app) since(text string) string {
 	if err != nil {
 		return text
 	}
-	return humanize.RelTime(at, a.streams.Now(), "ago", "from now")
+	age := a.streams.Now().Sub(at)
+	if age < 0 {
+		return humanize.RelTime(at, a.streams.Now(), "ago", "from now")
+	}
+	return ageText(age) + " ago"
+}
+
+// ageText tells how long something took, in podman's words.
+func ageText(age time.Duration) string {
+	hours := int(age.Round(time.Hour) / time.Hour)
+	switch {
+	case age < time.Second:
+		return "Less than a second"
+	case age < 2*time.Second:
+		return "1 second"
+	case age < time.Minute:
+		return fmt.Sprintf("%d seconds", age/time.Second)
+	case age < 2*time.Minute:
+		return "About a minute"
+	case age < time.Hour:
+		return fmt.Sprintf("%d minutes", age/time.Minute)
+	case hours == 1:
+		return "About an hour"
+	case hours < 48:
+		return fmt.Sprintf("%d hours", hours)
+	case hours < 2*7*24:
+		return fmt.Sprintf("%d days", hours/24)
+	case hours < 2*30*24:
+		return fmt.Sprintf("%d weeks", hours/24/7)
+	case hours < 2*365*24:
+		return fmt.Sprintf("%d months", hours/24/30)
+	}
+	return fmt.Sprintf("%d years", hours/24/365)
 }
 
 // short cuts an id to what people are shown.
