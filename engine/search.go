@@ -66,6 +66,9 @@ type SearchResult struct {
 // results come in their order. Those that fail are an error only if all do. Errors: errdefs.InvalidParameter,
 // InvalidReference, ReferenceNotFound, AuthenticationRequired, AccessDenied, RegistryUnreachable, RateLimited, Cancelled.
 func (e *Engine) Search(ctx context.Context, term string, o SearchOptions) ([]SearchResult, error) {
+	if o.ListTags {
+		term = strings.TrimPrefix(term, transportRegistry+"://")
+	}
 	registry, rest := splitTerm(term)
 	if err := o.check(term, registry); err != nil {
 		return nil, err

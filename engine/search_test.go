@@ -116,6 +116,9 @@ func TestSearchListsTags(t *testing.T) {
 	if diff := cmp.Diff([]string{reg.Ref("app:1"), reg.Ref("app:2")}, foundNames(results)); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
+	if again, err := p.Search(t.Context(), "docker://"+reg.Ref("app"), o); err != nil || len(again) != len(results) {
+		t.Errorf("with its transport: %v, %v", again, err)
+	}
 	o.Limit = 1
 	if results, err := p.Search(t.Context(), reg.Ref("app"), o); err != nil || len(results) != 1 {
 		t.Errorf("limit: %v, %v", results, err)
