@@ -10,9 +10,11 @@ import (
 	"github.com/imaged-project/imaged/varlink/gen/images"
 )
 
-// One reply of a streamed List holds at most so many images. It ends earlier once their labels have so many bytes: those
-// come from whoever made the image, and a reply that is too long for a message would keep everybody from all images.
+// One reply of a streamed List holds at most so many images; the first one fewer, so that there is something to show at
+// once. It ends earlier once their labels have so many bytes: those come from whoever made the image, and a reply that is
+// too long for a message would keep everybody from all images.
 const (
+	firstBatch = 20
 	batch      = 100
 	batchBytes = 1 << 20
 )
@@ -24,16 +26,16 @@ type imagesService struct{ engine *engine.Engine }
 func (s imagesService) List(ctx context.Context, in images.ListIn, send func(images.ListOut) error) (images.ListOut, error) {
 	more := varlink.CallFrom(ctx).WantsMore()
 	var out images.ListOut
-	size := 0
+	most, size := firstBatch, 0
 	for image, err := range s.engine.List(ctx, engine.ListOptions{All: value(in.All), Filters: in.Filters}) {
 		if err != nil {
 			return out, failure(images.Interface, err)
 		}
-		if more && (len(out.Images) == batch || size > batchBytes) {
+		if more && (len(out.Images) == most || size > batchBytes) {
 			if err := send(out); err != nil {
 				return out, err
 			}
-			out.Images, size = nil, 0
+			out.Images, most, size = make([]images.Image, 0, batch), batch, 0
 		}
 		out.Images = append(out.Images, imageOf(image))
 		for name, text := range image.Labels {
