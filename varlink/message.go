@@ -17,7 +17,7 @@ func newMessage() *message { return messages.Get().(*message) }
 
 // put returns the buffer for others, unless it has grown large.
 func (m *message) put() {
-	if m.Cap() > keepBuffer {
+	if m.Cap() > 2*largeBuffer {
 		return
 	}
 	m.Reset()

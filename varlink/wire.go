@@ -16,12 +16,16 @@ import (
 const (
 	// readBuffer is the size of the buffer in which most messages fit; an idle connection holds none.
 	readBuffer = 4096
-	// keepBuffer is the size above which an empty buffer is given to the garbage collector.
-	keepBuffer = 64 << 10
+	// largeBuffer is the size of the next larger one, in which a page of a long list fits. Those that are larger still are
+	// made for one message.
+	largeBuffer = 128 << 10
 )
 
-// buffers holds read buffers of readBuffer bytes.
-var buffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+// Buffers that nobody reads into.
+var (
+	buffers      = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+	largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+)
 
 // wireLimits bounds what a peer can make a wire hold.
 type wireLimits struct {
@@ -240,7 +244,7 @@ func (w *wire) takeWithFiles(fd int, into []byte) error {
 func (w *wire) makeRoom() {
 	if w.start == w.end {
 		w.start, w.end, w.scanned = 0, 0, 0
-		if len(w.buf) > keepBuffer {
+		if len(w.buf) > largeBuffer {
 			w.buf = nil
 		}
 	}
@@ -252,17 +256,29 @@ func (w *wire) makeRoom() {
 		copy(w.buf, w.buf[w.start:w.end])
 		w.end, w.scanned, w.start = w.end-w.start, w.scanned-w.start, 0
 	default:
-		grown := make([]byte, min(2*len(w.buf), w.limits.message+readBuffer))
+		grown := w.larger()
 		copy(grown, w.buf[:w.end])
 		w.freeBuffer()
 		w.buf = grown
 	}
 }
 
-// freeBuffer puts a small buffer back for others.
+// larger returns a buffer that is larger than the one there is.
+func (w *wire) larger() []byte {
+	most := w.limits.message + readBuffer
+	if len(w.buf) < largeBuffer && largeBuffer <= most {
+		return largeBuffers.Get().(*[largeBuffer]byte)[:]
+	}
+	return make([]byte, min(2*len(w.buf), most))
+}
+
+// freeBuffer puts the buffer back for others.
 func (w *wire) freeBuffer() {
-	if len(w.buf) == readBuffer {
+	switch len(w.buf) {
+	case readBuffer:
 		buffers.Put((*[readBuffer]byte)(w.buf))
+	case largeBuffer:
+		largeBuffers.Put((*[largeBuffer]byte)(w.buf))
 	}
 	w.buf = nil
 }
