@@ -74,7 +74,7 @@ bench: build ## imaged beside its peers, as a table of ratios; ROWS=rpc or image
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	tests/fuzz $(FUZZTIME)
 
-faults: build ## every operation under every fault, at many points (needs root and strace; takes half an hour)
+faults: build ## every operation under every fault, at many points (needs root and strace; takes a quarter of an hour)
 	FAULTLAB_FULL=1 $(GO) test -count=1 -timeout 120m -v ./tests/faultlab
 
 install: build ## binaries, units, completions and man pages into DESTDIR and PREFIX

@@ -131,9 +131,12 @@ func (l *lab) foreign() {
 		}
 	}
 	if _, err := exec.LookPath("skopeo"); err == nil && world.full {
-		for _, id := range l.list() {
-			to := filepath.Join(l.dir, "copy")
-			from := fmt.Sprintf("containers-storage:[overlay@%s+%s]@%s", l.root(), l.runRoot(), id)
+		for name, id := range l.list() {
+			to, image := filepath.Join(l.dir, "copy"), "@"+id
+			if id == anyID {
+				image = name
+			}
+			from := fmt.Sprintf("containers-storage:[overlay@%s+%s]%s", l.root(), l.runRoot(), image)
 			if err := command("skopeo", "--insecure-policy", "copy", "-q", from, "dir:"+to); err != nil {
 				l.t.Error(err)
 			}
