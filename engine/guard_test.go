@@ -74,9 +74,9 @@ func TestNoImageOfADamagedLayer(t *testing.T) {
 
 func TestLostLock(t *testing.T) {
 	t.Parallel()
-	store := enginetest.OpenStore(t, enginetest.NewDirs(t))
+	_, store := open(t)
 	id := enginetest.AddImage(t, store, enginetest.Image{})
-	g := &guardedStore{Store: store, log: discard(), lost: make(chan struct{})}
+	g := &guardedStore{Store: store.(*guardedStore).Store, log: discard(), lost: make(chan struct{})}
 	e := &Engine{guard: g}
 	if _, err := g.Image(id); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestLostLock(t *testing.T) {
 // any descriptor of the file that can be read.
 func TestUseKeepsTheLock(t *testing.T) {
 	t.Parallel()
-	store := enginetest.OpenStore(t, enginetest.NewDirs(t))
+	_, store := open(t)
 	path := filepath.Join(store.GraphRoot(), "storage.lock")
 	lock, err := lockfile.GetLockFile(path)
 	if err != nil {
@@ -109,8 +109,7 @@ func TestUseKeepsTheLock(t *testing.T) {
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	g := &guardedStore{Store: store, log: discard(), lost: make(chan struct{})}
-	if err := g.usable(); err != nil {
+	if err := store.(*guardedStore).usable(); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -183,6 +182,7 @@ func TestWhatIsNotFinishedIsLeftToTheNextEngine(t *testing.T) {
 			t.Errorf("finished: %v; a journal is left: %v", finished, left)
 		}
 	}
+	enginetest.AwaitUnlocked(t, filepath.Join(d.Root, "imaged", "engine-*"))
 	e := openDirs(t, d, log)
 	if layers, err := e.store.Layers(); err != nil || len(layers) > 0 {
 		t.Errorf("layers left: %v, %v", layers, err)

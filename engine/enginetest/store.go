@@ -50,6 +50,8 @@ func NewDirs(t testing.TB) Dirs {
 // Store returns the store that is open on the folders, the same that an engine there uses.
 func Store(t testing.TB, d Dirs) storage.Store {
 	t.Helper()
+	freeing.Lock()
+	defer freeing.Unlock()
 	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: d.Root, RunRoot: d.RunRoot, GraphDriverName: Driver})
 	if err != nil {
 		t.Fatal(err)

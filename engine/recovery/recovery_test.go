@@ -83,6 +83,7 @@ func (l *left) recover() (damaged map[string]error) {
 	if err := l.journal.Close(false); err != nil {
 		l.t.Fatal(err)
 	}
+	enginetest.AwaitUnlocked(l.t, filepath.Join(l.store.GraphRoot(), folder, prefix+"*"))
 	log, hook := logrustest.NewNullLogger()
 	r, err := Begin(l.t.Context(), l.store.GraphRoot(), log)
 	if err != nil {
