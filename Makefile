@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # The libraries need these tags, and cgo: without it they cannot run builds, nor anything rootless.
 TAGS     := containers_image_openpgp,exclude_graphdriver_btrfs
 MODULE   := github.com/imaged-project/imaged
-LDFLAGS  := -X $(MODULE)/service.Version=$(VERSION) -X $(MODULE)/service.Commit=$(COMMIT)
+LDFLAGS  := -X $(MODULE)/service.Version=$(VERSION) -X $(MODULE)/service.Commit=$(COMMIT) -X main.version=$(VERSION)
 COMMANDS := imaged imagectl varlinkgen
 LINT     := tests/tools/lint
 

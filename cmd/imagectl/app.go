@@ -73,7 +73,7 @@ func asUsage(err error) error {
 // newRootCommand puts the commands and the flags they share together.
 func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
-		Use: "imagectl", Short: "Work with container images through imaged", Long: longHelp,
+		Use: "imagectl", Short: "Work with container images through imaged", Long: longHelp, Version: version,
 		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{DisableDescriptions: false},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd) },

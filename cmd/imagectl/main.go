@@ -14,6 +14,9 @@ package main
 
 import "os"
 
+// version is imagectl's own; the linker sets it.
+var version = "0.1.0"
+
 func main() {
 	os.Exit(Main(os.Args[1:], SystemStreams()))
 }
