@@ -210,7 +210,7 @@ const slow = 2 * time.Second
 func diskSlow(l *lab, op *operation) bool {
 	s := attach(l, "fsync,fdatasync,syncfs", fmt.Sprintf("delay_enter=%d", slow.Microseconds()))
 	done := begin(l, op)
-	timer := time.NewTimer(3 * slow)
+	timer := time.NewTimer(2 * slow)
 	defer timer.Stop()
 	for waiting := true; waiting; {
 		begun := time.Now()
