@@ -3,6 +3,7 @@ package interop_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ func TestAsyncvarlinkPassesDescriptors(t *testing.T) {
 	d.Call(t, "io.imaged.transfers.Pull", pullArgs(image)).Into(t, &pulled)
 	root := filepath.Join(t.TempDir(), "rootfs.tar")
 	write(t, root, rootfs(t))
+	d.Call(t, "io.imaged.images.Exists", fmt.Sprintf(`{"name":%q}`, image)) // opens what reading keeps open
 	before := d.Descriptors(t)
 
 	out, err := exec.CommandContext(t.Context(), python, "testdata/descriptors.py", d.Socket, image, root).Output()
