@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,14 +19,15 @@ type fsSyncer struct {
 	journal *recovery.Journal
 	dirs    []*os.File
 
-	turn sync.Mutex // held during a round, so that one runs at a time
+	rounds sync.WaitGroup // begun and not ended
+	turn   sync.Mutex     // held during a round, so that one runs at a time
 
 	mu   sync.Mutex // guards next
 	next *syncRound // not begun yet; nil: the next caller makes one
 }
 
 type syncRound struct {
-	once sync.Once
+	done chan struct{} // closed when err is set
 	err  error
 }
 
@@ -45,20 +47,28 @@ func newFSSyncer(journal *recovery.Journal, paths ...string) (*fsSyncer, error) 
 	return s, nil
 }
 
-// sync returns when a round that began after the call has ended, with that round's error.
-func (s *fsSyncer) sync() error {
+// sync returns when a round that began after the call has ended, with that round's error. If the context ends before, it
+// returns its cause, and the round goes on.
+func (s *fsSyncer) sync(ctx context.Context) error {
 	s.mu.Lock()
 	if s.next == nil {
-		s.next = new(syncRound)
+		round := &syncRound{done: make(chan struct{})}
+		s.next = round
+		s.rounds.Go(func() { s.run(round) })
 	}
 	round := s.next
 	s.mu.Unlock()
-	round.once.Do(func() { s.run(round) })
-	return round.err
+	select {
+	case <-round.done:
+		return round.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // run does a round. It closes it to newcomers first: what they wrote may come too late for it.
 func (s *fsSyncer) run(round *syncRound) {
+	defer close(round.done)
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	s.mu.Lock()
@@ -77,7 +87,9 @@ func (s *fsSyncer) run(round *syncRound) {
 	s.journal.Clean(quiet)
 }
 
+// close waits for the last round.
 func (s *fsSyncer) close() error {
+	s.rounds.Wait()
 	var errs []error
 	for _, dir := range s.dirs {
 		errs = append(errs, dir.Close())

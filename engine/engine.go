@@ -171,8 +171,15 @@ func (e *Engine) rlockImage(ctx context.Context, key string) (unlock func(), err
 
 // durable returns once all that was written to the store is on the disk. Whoever changed the store calls it before
 // saying so.
-func (e *Engine) durable() error {
-	if err := e.guard.sync.sync(); err != nil {
+func (e *Engine) durable() error { return e.durableUnless(context.Background()) }
+
+// durableUnless is durable for what can be given up: it does not wait any longer than its context lives.
+func (e *Engine) durableUnless(ctx context.Context) error {
+	err := e.guard.sync.sync(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
 		return e.localError("write store to disk", err)
 	}
 	return nil

@@ -217,16 +217,23 @@ func TestSyncIsShared(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if err := s.sync(); err != nil {
+			if err := s.sync(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
+	s.turn.Lock() // as while another round is running
+	ended, end := context.WithCancelCause(t.Context())
+	end(errors.ErrUnsupported)
+	if err := s.sync(ended); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("sync waited longer than its context lived: %v", err)
+	}
+	s.turn.Unlock()
 	if err := s.close(); err != nil {
 		t.Error(err)
 	}
-	if err := s.sync(); err == nil {
+	if err := s.sync(t.Context()); err == nil {
 		t.Error("sync of a closed folder succeeded")
 	}
 }

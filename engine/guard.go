@@ -53,7 +53,7 @@ func newGuardedStore(ctx context.Context, store storage.Store, found *recovery.R
 func (g *guardedStore) close() error {
 	var err error
 	if g.journal.Changed() {
-		err = g.sync.sync()
+		err = g.sync.sync(context.Background())
 	}
 	return errors.Join(err, g.journal.Close(err == nil && !g.unfinished()), g.sync.close())
 }
@@ -135,7 +135,7 @@ func (g *guardedStore) CreateImage(id string, names []string, layer, metadata st
 		}
 	}
 	img, err := put(g, func() (*storage.Image, error) {
-		if err := g.sync.sync(); err != nil {
+		if err := g.sync.sync(context.Background()); err != nil {
 			return nil, err
 		}
 		return g.Store.CreateImage(id, names, layer, metadata, options)

@@ -87,7 +87,7 @@ func (s *stageRun) applyAll(ctx context.Context) error {
 		for len(ready) < len(rest) && isClosed(rest[len(ready)].ready) {
 			ready = rest[:len(ready)+1]
 		}
-		if err := s.e.durable(); err != nil {
+		if err := s.e.durableUnless(ctx); err != nil {
 			return err
 		}
 		for _, l := range ready {
