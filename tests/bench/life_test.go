@@ -113,6 +113,11 @@ func leave(t *testing.T, p *process, pull func(context.Context) error) float64 {
 	done := make(chan error, 1)
 	go func() { done <- pull(ctx) }()
 	eventually(t, func() error {
+		select {
+		case err := <-done:
+			t.Fatalf("the pull ended before it was left: %v", err)
+		default:
+		}
 		if sent := big.registry.BytesSent(); sent < big.bytes/2 {
 			return fmt.Errorf("only %d bytes were sent", sent)
 		}
