@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/containers/image/v5/docker/reference"
+	ocilayout "github.com/containers/image/v5/oci/layout"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
-	"github.com/imaged-project/imaged/engine/names"
 )
 
 // destination is where an image is pushed to.
@@ -19,7 +19,7 @@ type destination struct {
 
 	format ArchiveFormat // at a path
 	path   string
-	item   string // reference there; empty: the image's
+	item   string // name there, in OCI's formats any text; empty: the image's references
 }
 
 // pathFormats are the forms that the transports of paths stand for.
@@ -74,22 +74,30 @@ func (d *destination) check(o *PushOptions) error {
 	case d.item != "" && d.format == DockerDir:
 		return &errdefs.InvalidReference{Reference: clean(d.text), Reason: "a folder of dir: has no reference"}
 	}
+	if d.format == OCIArchive || d.format == OCIDir {
+		_, err := ocilayout.NewReference(d.path, d.item)
+		if err != nil {
+			return &errdefs.InvalidReference{Reference: clean(d.text), Reason: clean(err.Error()), Err: quiet{err}}
+		}
+		return nil
+	}
 	_, err := d.tag()
 	return err
 }
 
-// tag returns the reference that the image is to have at a path; nil: its own.
+// tag returns the reference that the image is to have in a docker-archive; nil: its own. It is completed as everybody
+// does who reads that transport, not as a name of the store.
 func (d *destination) tag() (reference.NamedTagged, error) {
-	if d.item == "" {
+	if d.item == "" || d.format != DockerArchive {
 		return nil, nil
 	}
-	named, err := names.Normalize(d.item)
+	named, err := reference.ParseNormalizedNamed(d.item)
 	if err != nil {
-		return nil, err
+		return nil, &errdefs.InvalidReference{Reference: clean(d.item), Reason: clean(err.Error()), Err: quiet{err}}
 	}
-	tagged, ok := named.(reference.NamedTagged)
-	if !ok {
-		return nil, &errdefs.InvalidReference{Reference: clean(d.item), Reason: "it has no tag"}
+	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
+	if _, digested := named.(reference.Digested); !ok || digested {
+		return nil, &errdefs.InvalidReference{Reference: clean(d.item), Reason: "it has no tag, or a digest"}
 	}
 	return tagged, nil
 }

@@ -193,7 +193,9 @@ func TestPushRefusals(t *testing.T) {
 			{Destination: "http://a/b"},
 			{Destination: "dir:x", AllowPath: true},
 			{Destination: "dir:/x:y", AllowPath: true},
-			{Destination: "oci:/x:Y", AllowPath: true},
+			{Destination: "oci:/x:a b", AllowPath: true},
+			{Destination: "docker-archive:/x:Y", AllowPath: true},
+			{Destination: "docker-archive:/x:y@sha256:" + strings.Repeat("0", 64), AllowPath: true},
 		},
 		"PermissionDenied": {{Destination: "docker-archive:/x"}},
 	} {

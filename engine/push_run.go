@@ -171,7 +171,7 @@ func (p *pusher) toPath(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	s := &saver{
-		exporter: exporter{e: p.e}, names: []string{p.name}, rename: tag,
+		exporter: exporter{e: p.e}, names: []string{p.name}, rename: tag, item: p.to.item,
 		options: SaveOptions{Format: p.to.format, Path: p.to.path, Compress: p.forced() && p.to.format == DockerDir},
 		change: func(o *copy.Options) {
 			p.compress(o.DestinationCtx)

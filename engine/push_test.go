@@ -277,7 +277,7 @@ func TestPushToAPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := untar(t, data)
-	checkOCI(t, files, "localhost/other:2")
+	checkOCI(t, files, "other:2")
 	if index := parse[imgspec.Index](t, files["index.json"]); index.Manifests[0].Digest.String() != sum {
 		t.Errorf("index %+v, the push said %s", index, sum)
 	}
@@ -290,7 +290,12 @@ func TestPushToAPath(t *testing.T) {
 	if m.MediaType != manifest.DockerV2Schema2MediaType || m.Layers[0].Digest != digest.FromBytes(layers[0]) {
 		t.Errorf("the folder has %+v", m)
 	}
-	o.Destination, o.Format = "docker-archive:"+dir+"/d.tar", ""
+	o.Destination, o.Format = "docker-archive:"+dir+"/other.tar:other", ""
+	p.mustPush(t, "saved:1", o)
+	if data, err := os.ReadFile(dir + "/other.tar"); err != nil || !bytes.Contains(untar(t, data)["manifest.json"], []byte(`"docker.io/library/other:latest"`)) {
+		t.Errorf("docker archive with another name: %v", err)
+	}
+	o.Destination = "docker-archive:" + dir + "/d.tar"
 	p.mustPush(t, "saved:1", o)
 	if data, err := os.ReadFile(dir + "/d.tar"); err != nil || !bytes.Contains(untar(t, data)["manifest.json"], []byte("saved:1")) {
 		t.Errorf("docker archive: %v", err)

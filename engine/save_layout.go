@@ -32,6 +32,9 @@ func (s *saver) layout(ctx context.Context, out *output, image *savedImage) erro
 		for _, t := range image.tags {
 			o.Names = append(o.Names, t.String())
 		}
+		if s.item != "" {
+			o.Names = []string{s.item}
+		}
 		dest, mime = layout.OCI(files, o), imgspec.MediaTypeImageManifest
 	}
 	if err := s.copyImage(ctx, dest, image, mime, s.e.systemContext()); err != nil {

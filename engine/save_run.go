@@ -31,6 +31,7 @@ type saver struct {
 	tags    []reference.NamedTagged
 
 	rename   reference.NamedTagged // the only reference that the image is to have; nil: none in particular
+	item     string                // the only name that it is to have in OCI's formats; empty: its references
 	change   func(*copy.Options)   // changes how it is copied; nil: nothing is changed
 	manifest []byte                // that was written last
 }
