@@ -167,12 +167,37 @@ func escapeValue(value any) string {
 	if value == nil {
 		return "<no value>"
 	}
-	_, isError := value.(error)
-	_, isStringer := value.(fmt.Stringer)
-	if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && !v.IsNil() && !isError && !isStringer {
-		value = v.Elem().Interface()
+	return escape(valueText(reflect.ValueOf(value)))
+}
+
+// valueText is what fmt prints of a value, but with what pointers point to in place of their addresses, and with nothing
+// for those that point to nothing: these are what an image does not have.
+func valueText(v reflect.Value) string {
+	if v.CanInterface() {
+		switch value := v.Interface().(type) {
+		case error, fmt.Stringer:
+			return fmt.Sprint(value)
+		}
 	}
-	return escape(fmt.Sprint(value))
+	var parts []string
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return ""
+		}
+		return valueText(v.Elem())
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			parts = append(parts, valueText(field))
+		}
+		return "{" + strings.Join(parts, " ") + "}"
+	case reflect.Slice:
+		for i := range v.Len() {
+			parts = append(parts, valueText(v.Index(i)))
+		}
+		return "[" + strings.Join(parts, " ") + "]"
+	}
+	return fmt.Sprint(v)
 }
 
 // print runs the template once a row.

@@ -14,8 +14,10 @@ func TestFormatEscapesValuesAlone(t *testing.T) {
 		Labels map[string]string
 		Inner  *row
 		None   any
+		Name   *string
+		Nobody *string
 	}
-	data := row{Text: "a\nb\tc\x1b", List: []string{"x\n", "y"}, Labels: map[string]string{"k\n": "v\u202e"}, Inner: &row{Text: "\r"}}
+	data := row{Text: "a\nb\tc\x1b", List: []string{"x\n", "y"}, Labels: map[string]string{"k\n": "v\u202e"}, Inner: &row{Text: "\r"}, Name: new("\r")}
 	for text, want := range map[string]string{
 		`{{.Text}}`:                                                      `a\nb\tc\x1b` + "\n",
 		`{{.Text}}\t{{.Text}}\n`:                                         `a\nb\tc\x1b` + "\t" + `a\nb\tc\x1b` + "\n",
@@ -25,6 +27,8 @@ func TestFormatEscapesValuesAlone(t *testing.T) {
 		`{{if .None}}{{else}}{{printf "%s\t%d" .Text 7}}{{end}}`:         `a\nb\tc\x1b` + "\t7\n",
 		`{{$x := "\n"}}{{with .Inner}}{{.Text}}{{$x}}{{end}}`:            `\r` + "\n\n",
 		`{{json .Text}}`:                                                 `"a\nb\tc\u001b"` + "\n",
+		`{{.Name}}|{{.Inner.Name}}|{{.Inner.Inner}}`:                     `\r||` + "\n",
+		`{{with .Inner}}{{.}}{{end}}{{.List}}`:                           `{\r [] map[]  <nil>  }[x\n y]` + "\n",
 		`{{.None}}{{.Inner.Text}}`:                                       `<no value>\r` + "\n",
 		`{{define "x"}}{{.}}{{end}}{{template "x" .Text}}`:               `a\nb\tc\x1b` + "\n",
 		`table {{.Inner.Text}}\t{{.Text}}`:                               "TEXT  TEXT\n" + `\r    a\nb\tc\x1b` + "\n",
