@@ -86,7 +86,7 @@ func (a *app) runSave(ctx context.Context, s *session, in transfers.SaveIn, o *s
 	case o.toStdout():
 		stdout, ok := a.streams.Out.(*os.File)
 		if !ok || a.streams.OutTerminal != nil {
-			return usagef("give --output FILE, or send it into a file or a pipe", "an archive is nothing for a terminal")
+			return forTerminal()
 		}
 		return save(ctx, stdout)
 	case o.folder():
@@ -98,6 +98,9 @@ func (a *app) runSave(ctx context.Context, s *session, in transfers.SaveIn, o *s
 		if err != nil {
 			return err
 		}
+		if terminal(file.File) != nil {
+			return file.finish(forTerminal())
+		}
 		if err := file.finish(save(ctx, file.File)); err != nil {
 			return err
 		}
@@ -106,6 +109,10 @@ func (a *app) runSave(ctx context.Context, s *session, in transfers.SaveIn, o *s
 		return a.printJSON(out)
 	}
 	return nil
+}
+
+func forTerminal() error {
+	return usagef("give --output FILE, or send it into a file or a pipe", "an archive is nothing for a terminal")
 }
 
 // saveFolder unpacks what save writes.

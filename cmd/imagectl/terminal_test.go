@@ -42,9 +42,12 @@ func TestArchivesAreNothingForTerminals(t *testing.T) {
 	streams.Out, streams.OutTerminal = os.Stdout, os.Stdout
 	streams.In, streams.InTerminal = os.Stdin, os.Stdin
 	a := &app{streams: streams}
+	terminal, _ := openTerminal(t, 72, 20)
+	defer closeQuietly(terminal)
 	for name, err := range map[string]error{
 		"save":        a.runSave(t.Context(), nil, transfers.SaveIn{}, &saveOptions{}),
 		"save to -":   a.runSave(t.Context(), nil, transfers.SaveIn{}, &saveOptions{output: "-"}),
+		"save to one": a.runSave(t.Context(), nil, transfers.SaveIn{}, &saveOptions{output: terminal.Name()}),
 		"load":        a.runLoad(t.Context(), nil, transfers.LoadIn{}, ""),
 		"import of -": a.runImport(t.Context(), nil, transfers.ImportIn{}, "-"),
 	} {
