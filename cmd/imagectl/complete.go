@@ -32,12 +32,35 @@ func (a *app) completeImages(limit int) completer {
 					return names
 				}
 				for _, image := range batch.Images {
-					names = append(names, tagged(image.Names)...)
+					names = append(names, waysToName(image, word)...)
 				}
 			}
-			return names
+			slices.Sort(names)
+			return slices.Compact(names)
 		})
 	}
+}
+
+// waysToName are what may be typed for an image, as podman proposes it: its references, and to who began to type already
+// each part of them behind a slash, without the tag that needs no saying, and the id.
+func waysToName(image images.Image, word string) []string {
+	full := tagged(image.Names)
+	if word == "" {
+		return full
+	}
+	var ways []string
+	for _, rest := range full {
+		for more := true; more; _, rest, more = strings.Cut(rest, "/") {
+			ways = append(ways, rest)
+			if untagged, ok := strings.CutSuffix(rest, ":latest"); ok {
+				ways = append(ways, untagged)
+			}
+		}
+	}
+	if len(word) > 1 { // one letter would propose ids to who means names
+		ways = append(ways, short(image.ID, len(word) > shortLength))
+	}
+	return ways
 }
 
 // completeJobs proposes jobs that run.
