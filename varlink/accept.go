@@ -14,7 +14,7 @@ const (
 	lastBackOff  = time.Second
 )
 
-// ListenOption is a property of one listener.
+// ListenOption is a property of one socket.
 type ListenOption func(*listening)
 
 // ReadOnly makes a socket one on which only methods that are marked ReadOnly can be called; others are answered with

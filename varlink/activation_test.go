@@ -52,17 +52,17 @@ func serveActivated(mode string) error {
 	}
 	for _, socket := range sockets {
 		go func() {
+			var opts []varlink.ListenOption
+			if strings.HasSuffix(socket.Name, "-ro") {
+				opts = append(opts, varlink.ReadOnly())
+			}
 			if socket.Conn != nil {
-				results <- s.ServeConn(socket.Conn)
+				results <- s.ServeConn(socket.Conn, opts...)
 				return
 			}
 			if err := inherited(socket.Listener); err != nil {
 				results <- err
 				return
-			}
-			var opts []varlink.ListenOption
-			if strings.HasSuffix(socket.Name, "-ro") {
-				opts = append(opts, varlink.ReadOnly())
 			}
 			results <- s.Serve(socket.Listener, opts...)
 		}()

@@ -179,10 +179,15 @@ func orDefault[T comparable](value, otherwise T) T {
 	return value
 }
 
-// ServeConn serves one connected client until it has gone, and closes conn. The error is nil after the client's own
-// end, ErrServerClosed after Shutdown or Close, and a *LimitError when there are too many connections.
-func (s *Server) ServeConn(conn *net.UnixConn) error {
-	c, err := s.admit(conn, false)
+// ServeConn serves one connected client until it has gone, and closes conn. The options are those of the socket that the
+// client connected to. The error is nil after the client's own end, ErrServerClosed after Shutdown or Close, and a
+// *LimitError when there are too many connections.
+func (s *Server) ServeConn(conn *net.UnixConn, opts ...ListenOption) error {
+	var l listening
+	for _, o := range opts {
+		o(&l)
+	}
+	c, err := s.admit(conn, l.readOnly)
 	if err != nil {
 		_ = conn.Close() // refused; nothing was exchanged
 		return err

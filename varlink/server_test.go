@@ -151,6 +151,17 @@ func TestReadOnlySocket(t *testing.T) {
 	q := dial(t, varlinktest.Listen(t, s))
 	q.send(call("Echo", `{"text":""}`))
 	q.expect(`{"parameters":{"text":""}}`)
+
+	a, b := varlinktest.Pair(t)
+	p = newPeer(t, a)
+	p.send(call("Echo", `{"text":""}`))
+	if err := p.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ServeConn(b, varlink.ReadOnly()); err != nil {
+		t.Error(err)
+	}
+	p.expect(denied)
 }
 
 func TestShutdownDoesNotWaitForEver(t *testing.T) {

@@ -304,10 +304,21 @@ func TestDescriptorFlood(t *testing.T) {
 // TestExec is varlinkctl's way to start a service: descriptor 3 is a connected socket, and the service ends with it.
 func TestExec(t *testing.T) {
 	t.Parallel()
+	for name, prune := range map[string]string{"varlink": "", "varlink-ro": permissionDenied} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testExec(t, name, prune)
+		})
+	}
+}
+
+// testExec calls a daemon on a connection of that name. Prune is the error of a call that may change something.
+func testExec(t *testing.T, name, prune string) {
+	t.Helper()
 	d := daemon.Prepare(t, daemon.Options{})
 	ours, theirs := socketpair(t)
 	var stdout bytes.Buffer
-	cmd := activated(d, d.Command(t, d.StoreArgs()...), "varlink")
+	cmd := activated(d, d.Command(t, d.StoreArgs()...), name)
 	cmd.ExtraFiles, cmd.Stdout = []*os.File{theirs}, &stdout
 	d.Run(t, cmd, false)
 	if err := theirs.Close(); err != nil {
@@ -318,6 +329,9 @@ func TestExec(t *testing.T) {
 	}
 	r := ours.Call(t, "io.imaged.images.List", "")
 	if string(r.Parameters) != `{"images":[]}` {
+		t.Errorf("%s", r.Raw)
+	}
+	if r := ours.Call(t, "io.imaged.images.Prune", ""); r.Error != prune {
 		t.Errorf("%s", r.Raw)
 	}
 	if err := ours.Close(); err != nil {
