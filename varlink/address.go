@@ -20,11 +20,11 @@ func parseAddress(address string) (*net.UnixAddr, error) {
 	path, _, _ = strings.Cut(path, ";")
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("varlink: address %q: does not begin with \"unix:\"", address)
+		return nil, fmt.Errorf("varlink: %w %q: does not begin with \"unix:\"", ErrAddress, address)
 	case path == "" || path == "@":
-		return nil, fmt.Errorf("varlink: address %q: no path", address)
+		return nil, fmt.Errorf("varlink: %w %q: no path", ErrAddress, address)
 	case len(path) > maxPath:
-		return nil, fmt.Errorf("varlink: address %q: path is longer than %d bytes", address, maxPath)
+		return nil, fmt.Errorf("varlink: %w %q: path is longer than %d bytes", ErrAddress, address, maxPath)
 	}
 	return &net.UnixAddr{Name: path, Net: "unix"}, nil
 }

@@ -23,6 +23,8 @@ var (
 	ErrClosed = errors.New("varlink: connection closed")
 	// ErrStreaming is the error of a call on a Client whose connection is taken by a Stream that has not ended.
 	ErrStreaming = errors.New("varlink: connection is in use by a stream")
+	// ErrAddress is in the error of Listen and Dial for an address that cannot be one.
+	ErrAddress = errors.New("address")
 	// ErrReplied is the error of a reply after the last one of its call.
 	ErrReplied = errors.New("varlink: call has been answered already")
 

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/imaged-project/imaged/varlink"
@@ -80,10 +79,11 @@ func unreachable(address string, err error) error {
 		f.code, f.next = exitAccess, "its socket is not for your user: be its owner or in its group, or leave --address and IMAGED_ADDRESS out for a daemon of your own"
 	case nobodyListens(err):
 		f.next = fmt.Sprintf("start it with imaged --address %s, or leave --address and IMAGED_ADDRESS out, and imagectl starts one for itself", address)
-	case !strings.HasPrefix(address, "unix:"):
-		f.code, f.next = exitUsage, "write the address as unix:/path or unix:@name"
 	default:
 		f.next = "write the address as unix:/path or unix:@name"
+		if errors.Is(err, varlink.ErrAddress) {
+			f.code = exitUsage
+		}
 	}
 	return f
 }

@@ -86,6 +86,9 @@ Exit codes: 0 ended as asked, 1 could not serve, 2 wrong flags.`,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE: func(c *cobra.Command, _ []string) error {
+			if o.idle < 0 {
+				return fmt.Errorf("%w: idle timeout %s: it is negative", errUsage, o.idle)
+			}
 			return run(c.Context(), o, stderr)
 		},
 	}
@@ -100,7 +103,7 @@ Exit codes: 0 ended as asked, 1 could not serve, 2 wrong flags.`,
 	f.StringVar(&o.store.Root, "root", "", "keep the store in this `DIR` (default: as storage.conf says)")
 	f.StringVar(&o.store.RunRoot, "runroot", "", "keep the store's state in this `DIR` (default: as storage.conf says)")
 	f.StringVar(&o.store.Driver, "storage-driver", "", "storage driver `NAME` (default: as storage.conf says)")
-	f.StringVar(&o.store.TmpDir, "tmpdir", "", "put big temporary files into this `DIR` (default: in the store)")
+	f.StringVar(&o.store.TmpDir, "tmpdir", "", "put big temporary files into this `DIR` (default: as containers.conf says)")
 	f.DurationVar(&o.idle, "idle-timeout", 5*time.Minute, "when activated, end after this `DURATION` without clients and jobs; 0: never")
 	f.StringToInt64Var(&o.limits, "limit", nil, "set a limit, as `NAME=VALUE`; io.imaged.info.GetLimits lists them; may be repeated")
 	f.StringVar(&o.logLevel, "log-level", "info", "log this `LEVEL` and worse: error, warn, info, debug")

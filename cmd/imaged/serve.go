@@ -69,7 +69,7 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 func start(ctx context.Context, o options) (*engine.Engine, *varlink.Server, error) {
 	server := new(varlink.Server)
 	for name, value := range o.limits {
-		if service.SetLimit(server, name, value) {
+		if value > 0 && service.SetLimit(server, name, value) { // the engine refuses others, whatever the name
 			continue
 		}
 		if err := o.store.SetLimit(name, value); err != nil {

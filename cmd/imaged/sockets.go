@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
@@ -57,10 +56,10 @@ func open(o options) (s sockets, err error) {
 
 func (s *sockets) bind(addresses []string, mode os.FileMode, to *[]*net.UnixListener) error {
 	for _, a := range addresses {
-		if !strings.HasPrefix(a, "unix:") {
-			return fmt.Errorf("%w: address %q: there is no unix: in front", errUsage, a)
-		}
 		l, err := varlink.Listen(a, mode)
+		if errors.Is(err, varlink.ErrAddress) {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -92,7 +91,11 @@ func defaultAddress() string {
 func serve(server *varlink.Server, s sockets) error {
 	var all errgroup.Group
 	for _, c := range s.connected {
-		all.Go(func() error { return ended(server.ServeConn(c.Conn)) })
+		var opts []varlink.ListenOption
+		if c.Name == readOnlyName {
+			opts = append(opts, varlink.ReadOnly())
+		}
+		all.Go(func() error { return ended(server.ServeConn(c.Conn, opts...)) })
 	}
 	for _, l := range s.full {
 		all.Go(func() error { return ended(server.Serve(l)) })
