@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ func TestPullTellsWhatTheRegistrySays(t *testing.T) {
 		"500":                   {fault("/manifests/", registrytest.Fault{Status: 500}), "RegistryUnreachable", "500 Internal Server Error"},
 		"503 of the ping":       {fault("/v2/", registrytest.Fault{Status: 503}), "RegistryUnreachable", "503 Service Unavailable"},
 		"404 of a layer":        {fault("/blobs/", registrytest.Fault{Status: 404, Code: "BLOB_UNKNOWN", Message: "lost it"}), "ReferenceNotFound", "lost it"},
+		"401 without a code":    {fault("/blobs/", registrytest.Fault{Status: 401, Message: "who now"}), "AuthenticationRequired", "who now"},
+		"403 of a layer":        {fault("/blobs/", registrytest.Fault{Status: 403, Message: "scanned and refused"}), "AccessDenied", "scanned and refused"},
+		"404 without BLOB_":     {fault("/blobs/", registrytest.Fault{Status: 404, Message: "no such layer"}), "ReferenceNotFound", "no such layer"},
 		"500 of a layer":        {fault("/blobs/", registrytest.Fault{Status: 500}), "RegistryUnreachable", "500"},
 		"no JSON":               {fault("/manifests/", registrytest.Fault{Body: []byte("<html>")}), "InvalidArchive", ""},
 		"damaged layer":         {fault("/blobs/", registrytest.Fault{Corrupt: true, After: 3000}), "InvalidArchive", "Digest did not match"},
@@ -104,7 +108,29 @@ func TestPullTLS(t *testing.T) {
 	if e, ok := errors.AsType[*errdefs.RegistryUnreachable](err); !ok || !strings.Contains(e.Reason, "HTTP response to HTTPS client") || len(e.Attempts) != 1 {
 		t.Errorf("plain HTTP, verified: %#v", err)
 	}
+	_, err = p.pull(t, garbled(t)+"/app:1", o)
+	if e, ok := errors.AsType[*errdefs.RegistryUnreachable](err); !ok || !strings.Contains(err.Error(), "--tls-verify=false") || len(e.Attempts) != 1 {
+		t.Errorf("neither TLS nor HTTP: %#v", err)
+	}
 	p.mustPull(t, reg.Ref("app:1"), quick())
+}
+
+// garbled is the address of a server that answers whatever comes with a text.
+func garbled(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			_, _ = c.Read(make([]byte, 1<<16))
+			_, _ = c.Write([]byte("<html>bad request</html>"))
+			_ = c.Close()
+		}
+	}()
+	return l.Addr().String()
 }
 
 func TestPullCredentials(t *testing.T) {
@@ -200,15 +226,19 @@ func TestPullGivesUpAfterItsRetries(t *testing.T) {
 
 func TestPullHonoursRetryAfter(t *testing.T) {
 	t.Parallel()
-	for name, path := range map[string]string{"manifest": "/manifests/", "layer": "/blobs/"} {
+	for name, c := range map[string]struct {
+		path   string
+		status int
+	}{
+		"manifest": {"/manifests/", http.StatusTooManyRequests}, "layer": {"/blobs/", http.StatusTooManyRequests},
+		"manifest, 503": {"/manifests/", http.StatusServiceUnavailable}, "layer, 503": {"/blobs/", http.StatusServiceUnavailable},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			reg := registrytest.New(t, registrytest.Options{})
 			reg.PushImage(t, "app:1", registrytest.ImageOptions{Layers: 1})
-			// Twice: the library's request, and the one that finds out why it sleeps.
-			reg.Misbehave(registrytest.Rule{Path: path, Times: 2, Fault: registrytest.Fault{
-				Status: http.StatusTooManyRequests, Code: "TOOMANYREQUESTS", RetryAfter: "2",
-			}})
+			// Twice: the library's request, and the one that finds out what the registry asks for.
+			reg.Misbehave(registrytest.Rule{Path: c.path, Times: 2, Fault: registrytest.Fault{Status: c.status, RetryAfter: "2"}})
 			p := openPuller(t)
 			w, err := p.Pull(t.Context(), reg.Ref("app:1"), quick())
 			if err != nil {

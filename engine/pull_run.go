@@ -209,8 +209,8 @@ func (p *puller) retry(ctx context.Context, named reference.Named, try func(*att
 			continue
 		}
 		pause := delay
-		if limited, ok := errors.AsType[*errdefs.RateLimited](err); ok && limited.RetryAfter != nil {
-			pause = time.Duration(min(*limited.RetryAfter, int64(maxDuration/time.Second))) * time.Second
+		if asked := askedPause(err); asked != nil {
+			pause = time.Duration(min(*asked, int64(maxDuration/time.Second))) * time.Second
 		}
 		if !mayPass(err) || n >= *p.options.Retries || pause > max(maxRetryAfter, delay) {
 			return err
@@ -221,6 +221,17 @@ func (p *puller) retry(ctx context.Context, named reference.Named, try func(*att
 		}
 		delay = min(2*delay, maxDuration)
 	}
+}
+
+// askedPause returns the seconds that a registry wants nothing to be asked; nil if it did not say.
+func askedPause(err error) *int64 {
+	if limited, ok := errors.AsType[*errdefs.RateLimited](err); ok {
+		return limited.RetryAfter
+	}
+	if busy, ok := errors.AsType[*errdefs.RegistryUnreachable](err); ok {
+		return busy.RetryAfter
+	}
+	return nil
 }
 
 // wait pauses before a retry.

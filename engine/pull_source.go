@@ -92,7 +92,7 @@ func (a *attempt) openBlob(ctx context.Context, source types.ImageSource, info t
 	})
 	if err != nil {
 		tracker.SetState(name, progress.BlobFailed)
-		return nil, 0, a.remember(err)
+		return nil, 0, a.remember(&blobError{err, name})
 	}
 	most := info.Size
 	if most < 0 {

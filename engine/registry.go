@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -172,7 +173,8 @@ func mayPass(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return false
 	}
-	return !isCertificateError(err) && !errors.Is(err, http.ErrSchemeMismatch)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	return !plain && !isCertificateError(err) && !errors.Is(err, http.ErrSchemeMismatch)
 }
 
 func isCertificateError(err error) bool {

@@ -27,7 +27,7 @@ import (
 )
 
 // The library answers 429 by sleeping and trying again up to four times, for up to four minutes, tells nobody, and
-// its error has neither Retry-After nor, where the registry's error code says nothing, the status. There is no way to
+// its errors have neither Retry-After nor, where the registry's error code says nothing, the status. There is no way to
 // look at its HTTP traffic. So where it seems to sleep, or where its error says too little, we ask the registry
 // the same thing once ourselves, without credentials, only to learn the status and Retry-After.
 
@@ -48,18 +48,36 @@ func (a *attempt) suspect(ctx context.Context, blob string) {
 	}
 }
 
+// blobError is what a registry answered when it was asked for a blob.
+type blobError struct {
+	error
+	blob string
+}
+
+func (e *blobError) Unwrap() error { return e.error }
+
 // explain gives an error of the library the details that it lost.
 func (a *attempt) explain(ctx context.Context, err error) error {
 	coder, coded := errors.AsType[codedError](err)
-	limited := errors.Is(err, docker.ErrTooManyRequests)
-	if !limited && (!coded || coder.ErrorCode() != errcode.ErrorCodeUnknown) {
+	answer, _ := errors.AsType[docker.UnexpectedHTTPStatusError](err)
+	limited, busy := errors.Is(err, docker.ErrTooManyRequests), answer.StatusCode == http.StatusServiceUnavailable
+	if !limited && !busy && (!coded || coder.ErrorCode() != errcode.ErrorCodeUnknown) {
 		return err
 	}
-	status, retryAfter := a.probe(ctx, "")
+	blob := ""
+	if e, ok := errors.AsType[*blobError](err); ok {
+		blob = e.blob
+	}
+	status, retryAfter := a.probe(ctx, blob)
 	switch {
 	case status == http.StatusTooManyRequests:
 		return &errdefs.RateLimited{Registry: a.origin.registry, RetryAfter: retryAfter, Err: quiet{err}}
-	case status >= http.StatusBadRequest && !limited:
+	case status == http.StatusServiceUnavailable && busy:
+		typed := unreachable(err, a.origin)
+		typed.RetryAfter = retryAfter
+		return typed
+	case status == http.StatusUnauthorized && a.admitted && a.origin.given: // it let the library in, and not us
+	case status >= http.StatusBadRequest && !limited && !busy:
 		return registryError(status, err, a.origin)
 	}
 	return err

@@ -92,6 +92,8 @@ type RegistryUnreachable struct {
 	Registry string
 	// Reason is the system's words.
 	Reason string
+	// RetryAfter is how many seconds it asked to wait; nil if it did not say.
+	RetryAfter *int64
 	// Attempts are all tries, in their order.
 	Attempts []Attempt
 	// Err is the cause, if any.
@@ -106,7 +108,9 @@ func (e *RegistryUnreachable) Error() string {
 // next says what to do.
 func (e *RegistryUnreachable) next() string {
 	switch {
-	case strings.Contains(e.Reason, "server gave HTTP response to HTTPS client"):
+	case e.RetryAfter != nil:
+		return "try again in " + strconv.FormatInt(*e.RetryAfter, 10) + " s"
+	case strings.Contains(e.Reason, "server gave HTTP response to HTTPS client"), strings.Contains(e.Reason, "does not look like a TLS handshake"):
 		return "if it is meant to speak plain HTTP, call with tlsVerify false (--tls-verify=false)"
 	case strings.Contains(e.Reason, "x509: "):
 		return "give the host its CA's certificate, or call with tlsVerify false (--tls-verify=false)"
