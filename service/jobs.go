@@ -11,6 +11,7 @@ import (
 	enginejobs "github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/varlink"
 	"github.com/imaged-project/imaged/varlink/gen/jobs"
+	"github.com/imaged-project/imaged/varlink/gen/transfers"
 )
 
 // prefix is what an engine's method name lacks to be a Varlink one.
@@ -42,7 +43,7 @@ func (s jobsService) Attach(ctx context.Context, in jobs.AttachIn, send func(job
 		return jobs.AttachOut{}, failure(jobs.Interface, err)
 	}
 	result, err := follow(ctx, watch, func(n news) error {
-		return send(jobs.AttachOut{Job: n.job, Progress: recode[*jobs.Progress](n.progress), Lines: recode[[]jobs.Line](n.lines)})
+		return send(recode[jobs.AttachOut](transfers.PullOut{Job: n.job, Progress: n.progress, Lines: n.lines}))
 	})
 	if err != nil {
 		return jobs.AttachOut{}, failure(interfaceOf(prefix+watch.Method()), err)

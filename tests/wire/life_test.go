@@ -355,6 +355,9 @@ func TestDetach(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitWatchers(t, d, job, 1)
+	if first, err := attached.Read(); err != nil || string(first.Parameters) != fmt.Sprintf(`{"job":%q}`, job) { // as its starter got it
+		t.Errorf("%s, %v", first.Raw, err)
+	}
 	close(held)
 	last := lastReply(t, attached)
 	checkReply(t, method{contracts["io.imaged.jobs"].Methods[1], contracts["io.imaged.jobs"]}, last)
