@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	_ "github.com/containers/storage/pkg/chrootarchive" // has the helper process
 	"github.com/containers/storage/pkg/reexec"
 	"golang.org/x/sys/unix"
+
+	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
 const (
@@ -93,10 +96,18 @@ func (c *child) Write(p []byte) (int, error) { return c.stdin.Write(p) }
 func (c *child) end() error {
 	err := c.stdin.Close()
 	if e := c.cmd.Wait(); e != nil {
-		return fmt.Errorf("unpack layer: %w: %s", e, c.said.reason())
+		reason := c.said.reason()
+		if c.cmd.ProcessState.Exited() && slices.ContainsFunc(contradictions, func(n unix.Errno) bool { return strings.HasSuffix(reason, n.Error()) }) {
+			return &errdefs.InvalidArchive{Reason: "a layer cannot be unpacked: " + reason}
+		}
+		return fmt.Errorf("unpack layer: %w: %s", e, reason)
 	}
 	return err
 }
+
+// contradictions are what the system answers where the entries of a layer do not go together, as one that lies in a file,
+// or behind a link that leads out of the layer. In an empty folder of its own a helper meets them nowhere else.
+var contradictions = []unix.Errno{unix.ENOENT, unix.EEXIST, unix.ENOTDIR, unix.EISDIR, unix.ENAMETOOLONG, unix.ELOOP, unix.ENOTEMPTY, unix.EXDEV}
 
 // abort kills the helper and waits until it is gone.
 func (c *child) abort() {
