@@ -150,6 +150,8 @@ func hostileLayers(outside string) map[string][]archivetest.Entry {
 		"opaque link":              {{Name: "l", Type: tar.TypeSymlink, Link: outside}, {Name: "l/.wh..wh..opq"}},
 		"root is a link":           {{Name: "./", Type: tar.TypeSymlink, Link: outside}, {Name: "victim", Data: []byte("x")}},
 		"root is a file":           {{Name: ".", Data: []byte("x")}},
+		"file in a file":           {{Name: "f\x1b[1m", Data: []byte("x")}, {Name: "f\x1b[1m/g", Data: []byte("x")}},
+		"long path":                {{Name: strings.Repeat("d/", 4096) + "f", Data: []byte("x")}},
 		"device and setuid":        {{Name: "null", Type: tar.TypeChar}, {Name: "su", Mode: 0o4755, Data: []byte("x")}},
 	}
 }
@@ -169,8 +171,8 @@ func TestLoadKeepsLayersInside(t *testing.T) {
 			result, err := p.upload(t, archivetest.Tar(t, archivetest.OCI(t, img)...))
 			s.check(t, p)
 			if err != nil {
-				if errdefs.Name(err) != "InvalidArchive" {
-					t.Errorf("%s: %v", name, err)
+				if errdefs.Name(err) != "InvalidArchive" || strings.Contains(err.Error(), "\x1b") {
+					t.Errorf("%s: %q", name, err)
 				}
 				p.wantNothing(t)
 				continue

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,12 +126,14 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// reason returns what was written, but for lines of the library's log: those are there for any layer.
+// reason returns what was written, but for lines of the library's log: those are there for any layer. What names of the
+// layer's files could do to a terminal or a log is escaped.
 func (b *limitedBuffer) reason() string {
 	var said []string
 	for line := range strings.Lines(b.buf.String()) {
 		if !strings.HasPrefix(line, "time=") {
-			said = append(said, strings.TrimSpace(line))
+			quoted := strconv.Quote(strings.TrimSpace(line))
+			said = append(said, quoted[1:len(quoted)-1])
 		}
 	}
 	return strings.Join(said, "; ")

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
+	"golang.org/x/sys/unix"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 )
@@ -94,6 +95,9 @@ func (s *scanner) see(header *tar.Header) error {
 	s.root = s.root || filepath.Clean(header.Name) == "/"
 	if len(s.uids)+len(s.gids) > maxOwners {
 		return &errdefs.InvalidArchive{Reason: fmt.Sprintf("a layer has files of more than %d users and groups", maxOwners)}
+	}
+	if max(len(header.Name), len(header.Linkname)) >= unix.PathMax {
+		return &errdefs.InvalidArchive{Reason: "a layer has a path that is longer than the system allows"}
 	}
 	if err := s.marks.see(header); err != nil {
 		return err
