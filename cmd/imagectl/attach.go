@@ -6,14 +6,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/imaged-project/imaged/varlink"
 	"github.com/imaged-project/imaged/varlink/gen/jobs"
 )
 
 func newAttachCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "attach JOB", Short: "Watch a job and get its result",
-		Long: `Watch a job as its starter does: its newest progress, its last lines, and then its result, which is printed as
-its own command prints it. ^C leaves the job. It goes on if it was detached or another client watches it, and is cancelled otherwise.`,
+		Long: `Watch a job as its starter does: its newest progress, its last lines, and then its result, of which the ids of images
+are printed, or the digest of what was copied. ^C leaves the job. It goes on if it was detached or another client watches it, and is cancelled otherwise.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
 	}
 	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
@@ -31,11 +32,20 @@ func (a *app) runAttach(ctx context.Context, s *session, job string) error {
 	if err := a.finish(ctx, s, jobs.Interface+".Attach", jobs.AttachIn{Job: job}, &out, w); err != nil {
 		return err
 	}
-	switch {
-	case a.json:
+	if a.json {
 		return a.printJSON(out)
-	case len(out.IDs) == 0 && len(out.Result) > 0:
-		return a.printJSON(out.Result)
+	}
+	var result struct {
+		Digest string `json:"digest"` // of a push or a copy
+		ID     string `json:"id"`     // of an import
+	}
+	if len(out.Result) > 0 {
+		if err := varlink.Unmarshal(out.Result, &result); err != nil {
+			return fmt.Errorf("result of job %s: %w", job, err)
+		}
+	}
+	if one := result.Digest + result.ID; one != "" {
+		return a.println(one)
 	}
 	return a.printLines(out.IDs)
 }
