@@ -17,6 +17,21 @@ var hints = map[string]string{
 	"compressionLevel": "gzip has levels from 1 to 9, zstd from 1 to 22",
 	"tags":             "write names with or without a tag: a tag alone is none, and a docker-dir has no place for any",
 	"name":             "an archive with several images takes no name",
+	"reference":        "with --all-tags name a registry's repository, without tag and digest",
+	"allTags":          "only a registry's repository has tags",
+	"all":              "the destination takes single images only",
+	"compress":         "it is for docker-dir and oci-dir only",
+	"url":              "write http://HOST/PATH or https://HOST/PATH",
+	"message":          "write 64 KiB at most",
+	"listTags":         "tags have no stars, and are neither official nor automated",
+	"retries":          "try again 0 to 100 times",
+	"limit":            "ask for 1 to 10000 results",
+
+	"credentials":            "give a user name and its password",
+	"sourceCredentials":      "give a user name and its password",
+	"destinationCredentials": "give a user name and its password",
+	"retryDelaySeconds":      "wait up to a day",
+	"stallTimeoutSeconds":    "wait more than no time and up to a day",
 }
 
 // refused says that the daemon does not take a parameter.
