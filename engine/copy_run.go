@@ -245,6 +245,7 @@ func (c *copier) runCopy(a *attempt, dest, ref types.ImageReference, which copy.
 	data, err := copy.Image(ctx, accept, dest, ref, &copy.Options{
 		ReportWriter: &lineWriter{say: a.line}, SourceCtx: a.sys, DestinationCtx: c.destination().systemContext(),
 		ProgressInterval: progressInterval, Progress: events, ImageListSelection: which,
+		MaxParallelDownloads: uint(a.e.hosts.ParallelCopies()),
 	})
 	close(events)
 	reader.Wait()

@@ -46,13 +46,13 @@ func (c *copier) openStored(ctx context.Context) (types.ImageReference, func() e
 // storedReference makes a reference to an image, or to a list whose images are in the store.
 func (c *copier) storedReference(s *index.Snapshot, img *index.Image) (types.ImageReference, error) {
 	if !img.Facts.List {
-		return direct.Image(c.e.store, img.ID, noMeter{})
+		return direct.Image(c.e.store, img.ID, noMeter{}, nil)
 	}
 	return direct.List(c.e.store, img.ID, func(d digest.Digest) (types.ImageReference, error) {
 		one := instanceImage(s, d.String())
 		if one == nil {
 			return nil, &errdefs.ImageNotFound{Name: c.from.name, Reason: "the store does not have the list's image " + d.String()}
 		}
-		return direct.Image(c.e.store, one.ID, noMeter{})
+		return direct.Image(c.e.store, one.ID, noMeter{}, nil)
 	})
 }

@@ -203,6 +203,7 @@ func (a *attempt) runCopy(dest types.ImageReference, source openedReference) (ty
 	_, err = copy.Image(a.ctx, accept, dest, source, &copy.Options{
 		ReportWriter: &lineWriter{say: a.libraryLine}, SourceCtx: a.sys, DestinationCtx: a.sys,
 		ProgressInterval: progressInterval, Progress: events, ReportResolvedReference: &stored,
+		MaxParallelDownloads: uint(a.e.hosts.ParallelCopies()),
 	})
 	close(events)
 	reader.Wait()

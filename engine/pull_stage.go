@@ -31,7 +31,7 @@ type stageState struct {
 
 // open makes ready for a store, and removes what killed processes left beside it, if the disk lets it.
 func (s *stageState) open(store storage.Store, tmp string, log logrus.FieldLogger) error {
-	s.extra = semaphore.NewWeighted(int64(max(8, 2*runtime.GOMAXPROCS(0))))
+	s.extra = semaphore.NewWeighted(int64(max(8, 2*runtime.NumCPU())))
 	var err error
 	s.stager, err = staging.New(store, tmp)
 	if errors.Is(err, staging.ErrImpossible) {

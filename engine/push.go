@@ -3,9 +3,11 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/containers/image/v5/signature"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/jobs"
@@ -105,7 +107,7 @@ func (e *Engine) Push(ctx context.Context, name string, o PushOptions) (*jobs.Wa
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	p := &pusher{exporter: exporter{e: e}, name: name, options: o, remote: *remote}
+	p := &pusher{exporter: exporter{e: e, turns: compressors()}, name: name, options: o, remote: *remote}
 	if o.Destination != "" {
 		var err error
 		if p.to, err = parseDestination(o.Destination); err != nil {
@@ -117,6 +119,10 @@ func (e *Engine) Push(ctx context.Context, name string, o PushOptions) (*jobs.Wa
 	}
 	return e.jobs.Start(jobs.Spec{Method: methodPush, Subject: clean(name), UID: o.UID, Detach: o.Detach, Run: p.run})
 }
+
+// compressors lets as many big layers of one push be read at once as there are processors to compress them: with more,
+// nothing is faster, but everybody else waits.
+func compressors() *semaphore.Weighted { return semaphore.NewWeighted(int64(max(2, runtime.NumCPU()))) }
 
 // check holds the options against each other.
 func (o *PushOptions) check() error {

@@ -126,6 +126,7 @@ func (p *pusher) copyOptions(sys *types.SystemContext) *copy.Options {
 	return &copy.Options{
 		RemoveSignatures: p.options.RemoveSignatures, SignBy: p.options.SignBy, ForceManifestMIMEType: mimeOf(p.options.Format),
 		SourceCtx: p.e.systemContext(), DestinationCtx: sys, ForceCompressionFormat: p.forced(),
+		MaxParallelDownloads: uint(p.e.hosts.ParallelCopies()),
 	}
 }
 

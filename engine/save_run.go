@@ -13,6 +13,7 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/imaged-project/imaged/engine/direct"
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -156,6 +157,7 @@ type exporter struct {
 	e        *Engine
 	reporter *jobs.Reporter         // set when the job runs
 	upload   atomic.Pointer[upload] // is told of what is read; nil: nobody is
+	turns    *semaphore.Weighted    // for big layers; nil: all at once
 }
 
 // plan tells the tracker of an image's blobs.
@@ -178,7 +180,7 @@ func (x *exporter) plan(img *index.Image) {
 
 // source makes a reference to an image of the store that is read directly.
 func (x *exporter) source(id string) (types.ImageReference, error) {
-	return direct.Image(x.e.store, id, exportMeter{x})
+	return direct.Image(x.e.store, id, exportMeter{x}, x.turns)
 }
 
 // copy copies an image, or several, out of the store, and returns the manifest that was written.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -43,6 +44,7 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 	if err := closeStdin(); err != nil {
 		return err
 	}
+	shareProcessors()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer signal.Stop(signals)
@@ -85,6 +87,14 @@ func start(ctx context.Context, o options) (*engine.Engine, *varlink.Server, err
 		return nil, nil, errors.Join(err, e.Close())
 	}
 	return e, server, nil
+}
+
+// shareProcessors lets the kernel decide which goroutines run. It gives a short call a processor within a millisecond or
+// two, but Go's own scheduler lets it wait until those that compress have had their 10 ms each.
+func shareProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(4 * runtime.GOMAXPROCS(0))
+	}
 }
 
 // closeStdin puts /dev/null on standard input: the libraries would ask whoever sits there which registry a short name

@@ -15,6 +15,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"github.com/imaged-project/imaged/engine/direct"
@@ -98,7 +99,7 @@ func pack(t testing.TB, entries ...entry) []byte {
 // open opens the source of an image.
 func open(t testing.TB, store storage.Store, id string, m direct.Meter) types.ImageSource {
 	t.Helper()
-	ref, err := direct.Image(store, id, m)
+	ref, err := direct.Image(store, id, m, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +143,45 @@ func TestLayersComeBackByteForByte(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestBigLayersTakeTurns(t *testing.T) {
+	t.Parallel()
+	store := enginetest.OpenStore(t, enginetest.NewDirs(t))
+	id := enginetest.AddImage(t, store, enginetest.Image{Tars: [][]byte{pack(t, file("a", "1")), pack(t, file("b", "2"))}})
+	ref, err := direct.Image(store, id, newMeter(), semaphore.NewWeighted(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := ref.NewImageSource(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = source.Close() }()
+	infos, err := source.LayerInfosForCopy(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, err := source.GetBlob(t.Context(), types.BlobInfo{Digest: infos[0].Digest, Size: -1}, nil) // it may be big
+	if err != nil {
+		t.Fatal(err)
+	}
+	why := errors.New("nobody waits any more")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	if _, err := read(ctx, source, infos[1].Digest); !errors.Is(err, why) {
+		t.Errorf("a second big layer: %v", err)
+	}
+	small, _, err := source.GetBlob(t.Context(), types.BlobInfo{Digest: infos[1].Digest, Size: infos[1].Size}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(small.Close(), first.Close(), first.Close()); err != nil && !errors.Is(err, os.ErrClosed) {
+		t.Fatal(err)
+	}
+	if _, err := read(t.Context(), source, infos[1].Digest); err != nil {
+		t.Errorf("after the first one: %v", err)
+	}
 }
 
 func testLayersComeBack(t *testing.T, store storage.Store) {

@@ -11,16 +11,21 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	"github.com/go-json-experiment/json"
+	"golang.org/x/sync/semaphore"
 )
 
+// bigLayer is the size above which layers take turns, in bytes.
+const bigLayer = 8 << 20
+
 // Image returns a reference to an image of the store, by its id, whose source reads its layers directly. It is the
-// library's own reference in everything else, so that signature policies mean it, too.
-func Image(store storage.Store, id string, meter Meter) (types.ImageReference, error) {
+// library's own reference in everything else, so that signature policies mean it, too. Layers of more than 8 MiB
+// are read as turns allows; nil: all at once.
+func Image(store storage.Store, id string, meter Meter, turns *semaphore.Weighted) (types.ImageReference, error) {
 	ref, err := istorage.Transport.NewStoreReference(store, nil, id)
 	if err != nil {
 		return nil, err
 	}
-	return imageReference{ref, store, id, meter}, nil
+	return imageReference{ref, store, id, meter, turns}, nil
 }
 
 type imageReference struct {
@@ -28,6 +33,7 @@ type imageReference struct {
 	store storage.Store
 	id    string
 	meter Meter
+	turns *semaphore.Weighted
 }
 
 // NewImageSource opens the image.
@@ -49,7 +55,7 @@ func (r imageReference) NewImageSource(ctx context.Context, sys *types.SystemCon
 	}
 	return &imageSource{ImageSource: source, find: sync.OnceValues(func() (*layers, error) {
 		return newLayers(r.store, img.TopLayer)
-	}), meter: r.meter}, nil
+	}), meter: r.meter, turns: r.turns}, nil
 }
 
 // imageSource is the library's source but for the layers.
@@ -57,18 +63,35 @@ type imageSource struct {
 	types.ImageSource
 	find  func() (*layers, error)
 	meter Meter
+	turns *semaphore.Weighted
 }
 
 // GetBlob opens a blob.
 func (s *imageSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	name := info.Digest.String()
+	end, err := s.turn(ctx, info.Size)
+	if err != nil {
+		return nil, 0, err
+	}
 	body, size, err := s.open(ctx, info, cache)
 	if err != nil {
+		end()
 		s.meter.Fail(name, err)
 		return nil, 0, err
 	}
 	s.meter.Start(name)
-	return &meteredReader{body, ctx, s.meter, name}, size, nil
+	return &meteredReader{body, ctx, s.meter, name, sync.OnceFunc(end)}, size, nil
+}
+
+// turn waits for a turn, which end ends.
+func (s *imageSource) turn(ctx context.Context, size int64) (end func(), err error) {
+	if s.turns == nil || size >= 0 && size <= bigLayer {
+		return func() {}, nil
+	}
+	if err := s.turns.Acquire(ctx, 1); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return func() { s.turns.Release(1) }, nil
 }
 
 func (s *imageSource) open(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {

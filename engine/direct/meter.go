@@ -24,6 +24,13 @@ type meteredReader struct {
 	ctx    context.Context // of the operation that reads; a reader lives for one only
 	meter  Meter
 	digest string
+	end    func() // of its turn
+}
+
+// Close ends the reading.
+func (r *meteredReader) Close() error {
+	defer r.end()
+	return r.ReadCloser.Close()
 }
 
 // Read reads on, until the context ends.

@@ -54,7 +54,7 @@ func (x *Index) load(images []*Image, careful bool) (incomplete bool) {
 	}
 	work := make(chan *Image)
 	var wg sync.WaitGroup
-	for range min(len(todo), 2*runtime.GOMAXPROCS(0)) {
+	for range min(len(todo), 2*runtime.NumCPU()) {
 		wg.Go(func() {
 			for img := range work {
 				img.Facts = readFacts(img)

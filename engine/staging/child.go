@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containers/storage/pkg/archive"
@@ -29,6 +30,8 @@ const (
 	pipeSize = 1 << 20
 	// killTime is how long a killed helper has to be gone.
 	killTime = 10 * time.Second
+	// niceness lets helpers wait for processors rather than the daemon's replies to others.
+	niceness = 10
 )
 
 // child is the storage library's helper process that unpacks one uncompressed layer into a folder, which is the root of
@@ -72,10 +75,12 @@ func startChild(ctx context.Context, folder string, options *archive.TarOptions)
 	c = &child{cmd: reexec.CommandContext(ctx, "storage-untar", "/", "/proc/self/fd/4"), stdin: stdin}
 	c.cmd.WaitDelay = killTime
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = layer, &c.said, &c.said
-	c.cmd.ExtraFiles = []*os.File{settings, root} // 3 and 4 in the helper
+	c.cmd.ExtraFiles = []*os.File{settings, root}           // 3 and 4 in the helper
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for all its threads to be found
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("unpack layer: %w", err)
 	}
+	_ = unix.Setpriority(unix.PRIO_PGRP, c.cmd.Process.Pid, niceness) // it works without, too
 	err = json.NewEncoder(setting).Encode(options)
 	if err = errors.Join(err, setting.Close()); err != nil {
 		return nil, errors.Join(err, c.cmd.Process.Kill(), c.cmd.Wait())
