@@ -581,12 +581,20 @@ func TestStagedLayersSayNothingToOverlay(t *testing.T) {
 		entry(tar.Header{Name: "dir/file", PAXRecords: marks}, "file"),
 		entry(tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "dir", PAXRecords: link}),
 		entry(tar.Header{Name: "link/through", PAXRecords: marks}, "file"),
+		// These are elsewhere than their entries said, once the layer is unpacked.
+		entry(tar.Header{Name: "here", Typeflag: tar.TypeSymlink, Linkname: "."}),
+		entry(tar.Header{Name: "swapped", Typeflag: tar.TypeSymlink, Linkname: "dir"}),
+		entry(tar.Header{Name: "swapped/moved", PAXRecords: marks}, "file"),
+		entry(tar.Header{Name: "here/swapped", Typeflag: tar.TypeSymlink, Linkname: "hidden"}),
+		entry(tar.Header{Name: "replaced", PAXRecords: marks}, "file"),
+		entry(tar.Header{Name: "kept", Typeflag: tar.TypeLink, Linkname: "replaced"}),
+		entry(tar.Header{Name: "here/replaced"}, "other"),
 	))
 	pushLayers(t, reg, "app:1", layer)
 	p := openPuller(t)
 	image := p.image(t, p.mustPull(t, reg.Ref("app:1"), quick()).IDs[0])
 	root := filepath.Join(p.dirs.Root, "overlay", image.TopLayer, "diff")
-	for name, want := range map[string]bool{"dir": false, "hidden": true, "dir/file": false, "link": false, "dir/through": false} {
+	for name, want := range map[string]bool{"dir": false, "hidden": true, "dir/file": false, "link": false, "dir/through": false, "dir/moved": false, "kept": false} {
 		got := statOf(t, root, name)
 		if name != "link" && !strings.Contains(got, "user.kept") || strings.Contains(got, "redirect") || strings.Contains(got, "selinux") ||
 			strings.Contains(got, "trusted.overlay.opaque") != want {

@@ -4,24 +4,24 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/system"
 	"golang.org/x/sys/unix"
-
-	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
-// maxMarked is how many files of a layer are remembered that speak to the file system overlay. No honest layer has any.
-const maxMarked = 10_000
+// maxOpaque is how many folders are remembered that hide what is below them.
+const maxOpaque = 10_000
 
 // overlayMarks are what a layer says to the file system overlay, which is to put it together with others: with these
 // attributes it could show one file in the place of another. The store alone speaks to it, so they go. What the
 // layer means by a whiteout stays, though that becomes such an attribute, too. The zero value is ready for use.
 type overlayMarks struct {
-	marked map[string][]string // names of attributes, by the path of the file
+	some   bool                // an entry has such attributes; no honest one does
 	opaque map[string]struct{} // paths of folders that hide what is below them
 }
 
@@ -31,76 +31,49 @@ func isOverlayAttribute(name string) bool {
 }
 
 // see takes note of an entry.
-func (o *overlayMarks) see(header *tar.Header) error {
+func (o *overlayMarks) see(header *tar.Header) {
 	name := path.Clean("/" + header.Name)
-	if path.Base(name) == archive.WhiteoutOpaqueDir && len(o.opaque) <= maxMarked {
+	if path.Base(name) == archive.WhiteoutOpaqueDir && len(o.opaque) < maxOpaque {
 		if o.opaque == nil {
 			o.opaque = make(map[string]struct{})
 		}
 		o.opaque[path.Dir(name)] = struct{}{}
 	}
-	var attributes []string
 	for key := range header.PAXRecords {
-		if attribute, ok := strings.CutPrefix(key, archive.PaxSchilyXattr); ok && isOverlayAttribute(attribute) {
-			attributes = append(attributes, attribute)
-		}
+		attribute, ok := strings.CutPrefix(key, archive.PaxSchilyXattr)
+		o.some = o.some || ok && isOverlayAttribute(attribute)
 	}
-	if len(attributes) == 0 {
-		return nil
-	}
-	if o.marked == nil {
-		o.marked = make(map[string][]string)
-	}
-	o.marked[name] = append(o.marked[name], attributes...)
-	if len(o.marked) > maxMarked || len(o.marked[name]) > maxMarked {
-		return &errdefs.InvalidArchive{Reason: fmt.Sprintf("more than %d files of a layer have attributes that are the store's own", maxMarked)}
-	}
-	return nil
 }
 
-// remove takes the attributes away again from what was unpacked into a folder.
-func (o *overlayMarks) remove(folder string) (err error) {
-	if len(o.marked) == 0 {
+// remove takes the attributes away again from what was unpacked into a folder. It looks at every file: what an entry
+// made may meanwhile be elsewhere than the entry said, if links were replaced.
+func (o *overlayMarks) remove(folder string) error {
+	if !o.some {
 		return nil
 	}
-	root, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	for name, attributes := range o.marked {
-		_, hides := o.opaque[name]
-		for _, attribute := range attributes {
-			if hides && strings.HasSuffix(attribute, ".overlay.opaque") {
-				continue
-			}
-			if err := removeAttribute(root, name, attribute); err != nil {
-				return fmt.Errorf("attribute %s of %s: %w", attribute, name, err)
-			}
+	return filepath.WalkDir(folder, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
 		}
-	}
-	return nil
-}
-
-// removeAttribute takes an attribute of a file below root away. Links lead nowhere else.
-func removeAttribute(root *os.File, name, attribute string) error {
-	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		_, hides := o.opaque[path.Join("/", strings.TrimPrefix(name, folder))]
+		return removeAttributes(name, hides)
 	})
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-		return nil // another entry has replaced it
-	case err != nil:
+}
+
+// removeAttributes takes such attributes of a file away, but not what a whiteout made of a folder that hides what is below
+// it.
+func removeAttributes(name string, hides bool) error {
+	attributes, err := system.Llistxattr(name)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
 		return err
 	}
-	file := os.NewFile(uintptr(fd), name)
-	path := fmt.Sprintf("/proc/self/fd/%d", fd)
-	_, err = unix.Getxattr(path, attribute, nil)
-	switch {
-	case err == nil:
-		err = unix.Removexattr(path, attribute)
-	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
-		err = nil // it could not be set; in a user namespace, trying to remove it would not be allowed
+	for _, attribute := range attributes {
+		if !isOverlayAttribute(attribute) || hides && strings.HasSuffix(attribute, ".overlay.opaque") {
+			continue
+		}
+		if err := unix.Lremovexattr(name, attribute); err != nil {
+			return fmt.Errorf("attribute %s of %s: %w", attribute, name, err)
+		}
 	}
-	return errors.Join(err, file.Close())
+	return nil
 }

@@ -99,9 +99,7 @@ func (s *scanner) see(header *tar.Header) error {
 	if max(len(header.Name), len(header.Linkname)) >= unix.PathMax {
 		return &errdefs.InvalidArchive{Reason: "a layer has a path that is longer than the system allows"}
 	}
-	if err := s.marks.see(header); err != nil {
-		return err
-	}
+	s.marks.see(header)
 	return s.account.file(header.Size, 1+s.parents(header.Name))
 }
 
