@@ -2,8 +2,11 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"io"
 
+	"github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 )
@@ -26,20 +29,25 @@ type allSource struct {
 	list    readManifest
 }
 
-// GetManifest returns the list that was read before, or an image's manifest, which its digest vouches for.
-func (s *allSource) GetManifest(ctx context.Context, instance *digest.Digest) (data []byte, mime string, err error) {
+// GetManifest returns the list that was read before, or an image's manifest once it is checked. Its digest vouches for
+// it.
+func (s *allSource) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
 	if instance == nil {
 		return s.list.bytes, s.list.mime, nil
 	}
 	a := s.attempt
-	err = a.guard.do(ctx, func(ctx context.Context) { a.suspect(ctx, "") }, func(ctx context.Context) (err error) {
-		data, mime, err = s.ImageSource.GetManifest(ctx, instance)
-		return err
-	})
-	if err != nil {
-		err = a.remember(err)
+	m, err := a.readManifest(ctx, image.UnparsedInstance(s.ImageSource, instance))
+	switch {
+	case err != nil:
+	case manifest.MIMETypeIsMultiImage(m.mime):
+		err = damaged("manifest list", fmt.Errorf("%s in it is a list again", *instance))
+	default:
+		err = a.checkBlobs(&pullPlan{image: m})
 	}
-	return data, mime, err
+	if err != nil {
+		return nil, "", a.remember(err)
+	}
+	return m.bytes, m.mime, nil
 }
 
 // GetBlob opens a blob. Foreign URLs of a layer are not asked.

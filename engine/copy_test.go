@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ociv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imaged-project/imaged/engine"
@@ -298,4 +299,58 @@ func TestCopyIntoTheStoreIsBounded(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	p.wantNothing(t)
+}
+
+// TestCopyAllJudgesEachImage copies lists of which one image would be refused if it was copied alone.
+func TestCopyAllJudgesEachImage(t *testing.T) {
+	t.Parallel()
+	reg := registrytest.New(t, registrytest.Options{})
+	good, goodID := layerOf(t, "good")
+	manyLayers := func(m *ociv1.Manifest) {
+		for range 4 {
+			m.Layers = append(m.Layers, m.Layers[0])
+		}
+	}
+	p := openPuller(t, func(o *engine.Options) {
+		o.Pull.Layers, o.Pull.ConfigBytes, o.Pull.LayerBytes, o.Pull.ManifestBytes = 4, 10_000, 100_000, 20_000
+	})
+	dir, o := t.TempDir(), paths()
+	o.All = true
+	for name, c := range map[string]struct {
+		change func(*ociv1.Manifest)
+		want   string
+	}{
+		"good":             {nil, ""},
+		"artifact":         {func(m *ociv1.Manifest) { m.Config.MediaType = ociv1.MediaTypeEmptyJSON }, ""},
+		"layers":           {manyLayers, engine.LimitLayers},
+		"layer":            {func(m *ociv1.Manifest) { m.Layers[0].Size = 100_001 }, engine.LimitLayerBytes},
+		"configuration":    {func(m *ociv1.Manifest) { m.Config.Size = 10_001 }, engine.LimitConfigBytes},
+		"manifest":         {func(m *ociv1.Manifest) { m.Annotations = map[string]string{"a": strings.Repeat("x", 20_000)} }, engine.LimitManifestBytes},
+		"schema":           {func(m *ociv1.Manifest) { m.SchemaVersion = 7 }, "InvalidArchive"},
+		"another type":     {func(m *ociv1.Manifest) { m.MediaType = ociv1.MediaTypeImageIndex }, "InvalidArchive"},
+		"size":             {func(m *ociv1.Manifest) { m.Layers[0].Size = -1 }, "InvalidArchive"},
+		"no configuration": {func(m *ociv1.Manifest) { m.Config.Digest = "" }, "InvalidArchive"},
+	} {
+		d := crafted{layer: good, diffID: goodID, change: c.change}.push(t, reg, "list:image")
+		index := marshal(t, ociv1.Index{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ociv1.MediaTypeImageIndex,
+			Manifests: []ociv1.Descriptor{{MediaType: ociv1.MediaTypeImageManifest, Digest: d, Size: 1, Platform: &ociv1.Platform{OS: "linux", Architecture: "amd64"}}},
+		})
+		reg.PushManifest(t, "list:1", ociv1.MediaTypeImageIndex, index)
+		to := filepath.Join(dir, "copy")
+		_, err := p.copyImage(t, "docker://"+reg.Ref("list:1"), "oci:"+to, o)
+		got := errdefs.Name(err)
+		if limit, ok := errors.AsType[*errdefs.LimitExceeded](err); ok {
+			got = limit.Limit
+		}
+		if err == nil {
+			got = ""
+		}
+		if got != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.RemoveAll(to); err != nil {
+			t.Error(err)
+		}
+	}
 }

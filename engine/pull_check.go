@@ -14,8 +14,8 @@ type manifestHeader struct {
 	SchemaVersion int    `json:"schemaVersion"`
 	MediaType     string `json:"mediaType"`
 	Config        *struct {
-		MediaType string `json:"mediaType"`
-		Size      int64  `json:"size"`
+		Digest string `json:"digest"`
+		Size   int64  `json:"size"`
 	} `json:"config"`
 	Layers []struct {
 		Size int64 `json:"size"`
@@ -30,8 +30,8 @@ var modern = []string{
 	ociv1.MediaTypeImageManifest, ociv1.MediaTypeImageIndex, manifest.DockerV2Schema2MediaType, manifest.DockerV2ListMediaType,
 }
 
-// check refuses a manifest that is not what the registry calls it, that is of no image, or that the library would take
-// although its numbers make no sense: whoever reads it by another of its names must not find another image.
+// check refuses a manifest that is not what the registry calls it, or that the library would take although it lacks what
+// it must have, or its numbers make no sense: whoever reads it by another of its names must not find another image.
 func (m readManifest) check() error {
 	if !slices.Contains(modern, m.mime) {
 		return nil
@@ -45,10 +45,8 @@ func (m readManifest) check() error {
 		return fmt.Errorf("its schemaVersion is %d, not 2", h.SchemaVersion)
 	case h.MediaType != "" && h.MediaType != m.mime:
 		return fmt.Errorf("it says that it is of type %q, the registry that it is of type %q", h.MediaType, m.mime)
-	case m.mime == ociv1.MediaTypeImageManifest && h.Config == nil:
+	case !manifest.MIMETypeIsMultiImage(m.mime) && (h.Config == nil || h.Config.Digest == ""):
 		return fmt.Errorf("it has no configuration")
-	case m.mime == ociv1.MediaTypeImageManifest && h.Config.MediaType != ociv1.MediaTypeImageConfig:
-		return fmt.Errorf("it is an artifact's, no image's: its configuration is of type %q", h.Config.MediaType)
 	case h.Config != nil && h.Config.Size < 0:
 		return fmt.Errorf("the size of its configuration is %d", h.Config.Size)
 	}

@@ -53,12 +53,11 @@ func (a *attempt) makePlan(ctx context.Context, source types.ImageSource) (*pull
 	if err := a.readManifests(ctx, source, plan); err != nil {
 		return nil, err
 	}
-	var err error
-	if plan.parsed, err = manifest.FromBlob(plan.image.bytes, plan.image.mime); err != nil {
-		return nil, damaged("manifest", err)
-	}
 	if err := a.checkBlobs(plan); err != nil {
 		return nil, err
+	}
+	if kind := plan.parsed.ConfigInfo().MediaType; plan.image.mime == ociv1.MediaTypeImageManifest && kind != ociv1.MediaTypeImageConfig {
+		return nil, damaged("manifest", fmt.Errorf("it is an artifact's, no image's: its configuration is of type %q", kind))
 	}
 	if err := a.checkPolicy(ctx, plan); err != nil {
 		return nil, err
@@ -137,8 +136,12 @@ func (a *attempt) readManifest(ctx context.Context, unparsed *image.UnparsedImag
 	return m, nil
 }
 
-// checkBlobs checks what the manifest says of the configuration and the layers, and tells the tracker of them.
-func (a *attempt) checkBlobs(plan *pullPlan) error {
+// checkBlobs parses the image's manifest, checks what it says of the configuration and the layers, and tells the tracker
+// of them.
+func (a *attempt) checkBlobs(plan *pullPlan) (err error) {
+	if plan.parsed, err = manifest.FromBlob(plan.image.bytes, plan.image.mime); err != nil {
+		return damaged("manifest", err)
+	}
 	config, layers := plan.parsed.ConfigInfo(), plan.layers()
 	if int64(len(layers)) > a.limits.Layers {
 		return &errdefs.LimitExceeded{Limit: LimitLayers, Value: a.limits.Layers}
