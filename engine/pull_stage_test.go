@@ -602,3 +602,17 @@ func TestStagedLayersSayNothingToOverlay(t *testing.T) {
 		}
 	}
 }
+
+// TestUnstagedLayersSayNothingToOverlay pulls such a layer where the library unpacks it: nobody would take anything away.
+func TestUnstagedLayersSayNothingToOverlay(t *testing.T) {
+	t.Parallel()
+	reg := registrytest.New(t, registrytest.Options{})
+	layer := gzipped(t, tarOf(t, entry(tar.Header{Name: "file", PAXRecords: xattrs("trusted.overlay.redirect", "/secret")}, "file")))
+	layer.mediaType = "application/vnd.example.layer"
+	pushLayers(t, reg, "app:1", layer)
+	p := openPuller(t)
+	if _, err := p.pull(t, reg.Ref("app:1"), quick()); errdefs.Name(err) != "InvalidArchive" {
+		t.Errorf("%v", err)
+	}
+	p.wantNothing(t)
+}

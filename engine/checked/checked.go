@@ -21,15 +21,25 @@ type reader struct {
 	done  sync.WaitGroup
 	err   error // of the check, once done
 	ended bool  // the check was waited for
+	ahead bool  // the check is waited for at each piece
 }
 
 // New returns a reader of body that gives check the same bytes, in a goroutine of its own. Check has to read all of them
 // unless it fails; whoever reads then gets its error, before the end of the body at the latest. The reader owns body, and
 // is for one goroutine. Closing it ends the check's context, waits for the check, and closes body.
 func New(ctx context.Context, body io.ReadCloser, check func(context.Context, io.Reader) error) io.ReadCloser {
+	return start(ctx, body, check, false)
+}
+
+// Ahead is like New, but whoever reads gets no bytes that check has not taken in: what they make it fail for does no harm.
+func Ahead(ctx context.Context, body io.ReadCloser, check func(context.Context, io.Reader) error) io.ReadCloser {
+	return start(ctx, body, check, true)
+}
+
+func start(ctx context.Context, body io.ReadCloser, check func(context.Context, io.Reader) error, ahead bool) *reader {
 	ctx, stop := context.WithCancel(ctx)
 	out, feed := io.Pipe()
-	r := &reader{body: body, feed: feed, stop: stop}
+	r := &reader{body: body, feed: feed, stop: stop, ahead: ahead}
 	r.done.Go(func() {
 		r.err = check(ctx, out)
 		_ = out.CloseWithError(r.err) // nil: later writes fail, but there are none
@@ -41,7 +51,11 @@ func New(ctx context.Context, body io.ReadCloser, check func(context.Context, io
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	if n > 0 {
-		if _, e := r.feed.Write(p[:n]); e != nil {
+		_, e := r.feed.Write(p[:n])
+		if e == nil && r.ahead {
+			_, e = r.feed.Write(nil) // returns when the check reads on
+		}
+		if e != nil {
 			return 0, r.end(e)
 		}
 	}

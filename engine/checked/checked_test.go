@@ -51,3 +51,30 @@ func TestCloseEndsABusyCheck(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Ahead gives no byte on that its check would refuse.
+func TestAheadKeepsBytesBack(t *testing.T) {
+	t.Parallel()
+	first := func(_ context.Context, r io.Reader) error {
+		if _, err := r.Read(make([]byte, 64)); err != nil {
+			return err
+		}
+		return errTooLong // some time after it has them
+	}
+	for range 100 {
+		r := checked.Ahead(t.Context(), io.NopCloser(strings.NewReader("layer")), first)
+		if got, err := io.ReadAll(r); !errors.Is(err, errTooLong) || len(got) > 0 {
+			t.Fatalf("%q, %v", got, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	r := checked.Ahead(t.Context(), io.NopCloser(strings.NewReader("layer")), count(5))
+	if got, err := io.ReadAll(r); err != nil || string(got) != "layer" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -7,13 +7,14 @@ import (
 
 	"github.com/imaged-project/imaged/engine/archives/spool"
 	"github.com/imaged-project/imaged/engine/checked"
+	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
-// Check holds what a layer unpacks to against the budget while it is read, as it came, by someone else who is going to
-// unpack it. Whoever reads it gets errdefs.LimitExceeded or InvalidArchive before its end. The reader owns body, and is
-// for one goroutine.
+// Check holds what a layer unpacks to against the budget before it is read, as it came, by someone else who is going to
+// unpack it, and knows no limits. Whoever reads it gets errdefs.LimitExceeded or InvalidArchive instead of what is too
+// much or wrong. The reader owns body, and is for one goroutine.
 func Check(ctx context.Context, body io.ReadCloser, budget *Budget) io.ReadCloser {
-	return checked.New(ctx, body, (&account{Budget: budget}).check)
+	return checked.Ahead(ctx, body, (&account{Budget: budget}).check)
 }
 
 // check checks a layer to its end.
@@ -42,6 +43,9 @@ func (a *account) scan(ctx context.Context, scan *scanner, layer io.Reader) erro
 		}
 		if e := scan.feed(piece[:n]); e != nil {
 			return e
+		}
+		if scan.marks.some { // nobody would take them away
+			return &errdefs.InvalidArchive{Reason: "a layer has attributes that are the store's own"}
 		}
 		if errors.Is(err, io.EOF) {
 			return scan.end()

@@ -31,7 +31,8 @@ const (
 	XZ Compression = "xz"
 )
 
-// maxWindow is the most memory that a zstd stream may ask for: what the zstd command takes without being told to.
+// maxWindow is the most memory that a zstd or xz stream may ask for: what the zstd command takes without being told to, and
+// twice as much as the xz command ever asks for by itself.
 const maxWindow = 128 << 20
 
 // magicLength is how many bytes Sniff needs.
@@ -86,7 +87,7 @@ func decoder(c Compression, r io.Reader) (io.Reader, func(), error) {
 	case Bzip2:
 		return bzip2.NewReader(r), nothing, nil
 	case XZ:
-		d, err := xz.NewReader(r)
+		d, err := xz.NewReader(newXZGuard(r))
 		return d, nothing, err
 	}
 	return r, nothing, nil
