@@ -17,6 +17,7 @@ import (
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/jobs"
 	"github.com/imaged-project/imaged/engine/progress"
+	"github.com/imaged-project/imaged/engine/staging"
 )
 
 // copier is the work of a copy's job.
@@ -164,6 +165,9 @@ func (c *copier) copyFrom(a *attempt, ref types.ImageReference) (digest.Digest, 
 	opened := openedReference{ref, &countingSource{ImageSource: source, attempt: a, plan: plan}}
 	if c.to.transport == transportStore {
 		return c.storeImage(a, opened, plan)
+	}
+	if c.from.transport == transportRegistry && c.to.transport == transportDockerArchive { // where layers are not compressed
+		opened.source.budget = staging.NewBudget(a.limits.Unpacked, nil)
 	}
 	a.reporter.Progress().Planned()
 	return c.write(a, opened, copy.CopySystemImage)

@@ -289,16 +289,20 @@ func TestCopySendsNoUploadElsewhere(t *testing.T) {
 	}
 }
 
-func TestCopyIntoTheStoreIsBounded(t *testing.T) {
+func TestCopyThatUnpacksIsBounded(t *testing.T) {
 	t.Parallel()
 	reg := registrytest.New(t, registrytest.Options{})
 	pushLayers(t, reg, "bomb:1", zeros(t, 256<<20))
 	p := openPuller(t, func(o *engine.Options) { o.Pull.Unpacked.LayerBytes = 4 << 20 })
-	_, err := p.copyImage(t, "docker://"+reg.Ref("bomb:1"), "containers-storage:localhost/bomb:1", paths())
-	if limit, ok := errors.AsType[*errdefs.LimitExceeded](err); !ok || limit.Limit != engine.LimitLayerUnpackedBytes {
-		t.Errorf("%v", err)
+	dir := t.TempDir()
+	for _, to := range []string{"containers-storage:localhost/bomb:1", "docker-archive:" + dir + "/bomb"} {
+		_, err := p.copyImage(t, "docker://"+reg.Ref("bomb:1"), to, paths())
+		if limit, ok := errors.AsType[*errdefs.LimitExceeded](err); !ok || limit.Limit != engine.LimitLayerUnpackedBytes {
+			t.Errorf("%s: %v", to, err)
+		}
 	}
 	p.wantNothing(t)
+	wantEmpty(t, dir)
 }
 
 // TestCopyAllJudgesEachImage copies lists of which one image would be refused if it was copied alone.
