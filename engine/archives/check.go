@@ -98,15 +98,24 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 // unpackedSize tells how long a layer of a docker-archive is when decompressed.
 func unpackedSize(ctx context.Context, r *io.SectionReader, l Limits) (int64, error) {
-	head := make([]byte, 6)
-	n, err := r.ReadAt(head, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	c, err := compressionOf(r)
+	switch {
+	case err != nil:
 		return 0, err
-	}
-	if spool.Sniff(head[:n]) == spool.None {
+	case c == spool.None:
 		return r.Size(), nil
 	}
 	return Check(ctx, r, l)
+}
+
+// compressionOf tells how a file is compressed.
+func compressionOf(r io.ReaderAt) (spool.Compression, error) {
+	head := make([]byte, 6)
+	n, err := r.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return spool.None, err
+	}
+	return spool.Sniff(head[:n]), nil
 }
 
 // layerBody is what a layer is read from, and what is closed after.
@@ -116,8 +125,13 @@ type layerBody struct {
 }
 
 // newChecked holds a layer against the limits while it is read. Whoever reads it learns of what is wrong before its end.
-func newChecked(ctx context.Context, r io.Reader, closer io.Closer, l Limits) io.ReadCloser {
-	return checked.New(ctx, layerBody{r, closer}, func(ctx context.Context, r io.Reader) error {
+// Of xz they get nothing before: their decoder may take as much memory as the first bytes say.
+func newChecked(ctx context.Context, r io.Reader, closer io.Closer, as spool.Compression, l Limits) io.ReadCloser {
+	start := checked.New
+	if as == spool.XZ {
+		start = checked.Ahead
+	}
+	return start(ctx, layerBody{r, closer}, func(ctx context.Context, r io.Reader) error {
 		_, err := Check(ctx, r, l)
 		return err
 	})

@@ -69,13 +69,17 @@ func (s source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobIn
 func newLayerReader(ctx context.Context, c content, l layer, limits Limits) (io.ReadCloser, error) {
 	file := noShortRead{c.SectionReader, l.file}
 	if !l.unpack {
-		return newChecked(ctx, file, c, limits), nil
+		as, err := compressionOf(c)
+		if err != nil {
+			return nil, err
+		}
+		return newChecked(ctx, file, c, as, limits), nil
 	}
 	body, _, err := spool.Decompress(file)
 	if err != nil {
 		return nil, err
 	}
-	return newChecked(ctx, body, closers{body, c}, limits), nil
+	return newChecked(ctx, body, closers{body, c}, spool.None, limits), nil
 }
 
 // noShortRead makes the end of the file before the end of the section an error: the archive was cut while in use.

@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
 	"github.com/ulikunitz/xz"
 
 	"github.com/imaged-project/imaged/engine/archives"
@@ -70,6 +75,30 @@ func TestXZAsksForLittleMemory(t *testing.T) {
 		_, err := archives.Check(t.Context(), bytes.NewReader(stream), archives.Limits{})
 		if errdefs.Name(err) != "InvalidArchive" || !strings.Contains(err.Error(), "window") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestXZIsGivenOnAfterItsCheck reads such a layer out of an archive, as the library does, which has no limit.
+func TestXZIsGivenOnAfterItsCheck(t *testing.T) {
+	t.Parallel()
+	packed, _ := xzBlocks(t, archivetest.Layer(t, "text"), 1<<20)
+	layer := widen(packed, 12)
+	a := mustOpen(t, archivetest.Tar(t, archivetest.OCI(t, archivetest.Image{Layers: [][]byte{layer}})...))
+	for range 20 {
+		source, err := a.Images()[0].Reference().NewImageSource(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _, err := source.GetBlob(t.Context(), types.BlobInfo{Digest: digest.FromBytes(layer), Size: -1}, none.NoCache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, err := io.ReadAll(body); errdefs.Name(err) != "InvalidArchive" || len(data) > 0 {
+			t.Fatalf("%d bytes, %v", len(data), err)
+		}
+		if err := errors.Join(body.Close(), source.Close()); err != nil {
+			t.Error(err)
 		}
 	}
 }
