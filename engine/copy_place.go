@@ -9,6 +9,7 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/names"
 )
 
 // transportStore is the transport of images in the store.
@@ -30,8 +31,8 @@ func parsePlace(text string) (*place, error) {
 	invalid := func(reason string) error {
 		return &errdefs.InvalidReference{Reference: clean(text), Reason: reason}
 	}
-	if len(text) > maxReference {
-		return nil, invalid(fmt.Sprintf("it is longer than %d bytes", maxReference))
+	if len(text) > names.MaxLength {
+		return nil, invalid(fmt.Sprintf("it is longer than %d bytes", names.MaxLength))
 	}
 	prefix, rest, _ := strings.Cut(text, ":")
 	p := &place{text: text, transport: prefix}

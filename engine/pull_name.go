@@ -12,10 +12,8 @@ import (
 	"github.com/containers/image/v5/types"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/names"
 )
-
-// maxReference is how long a reference may be, in bytes.
-const maxReference = 4096
 
 // The transports that a reference may name.
 const (
@@ -50,8 +48,8 @@ func parsePullSource(text string) (*pullSource, error) {
 	invalid := func(reason string) error {
 		return &errdefs.InvalidReference{Reference: clean(text), Reason: reason}
 	}
-	if text == "" || len(text) > maxReference {
-		return nil, invalid(fmt.Sprintf("it is empty, or longer than %d bytes", maxReference))
+	if text == "" || len(text) > names.MaxLength {
+		return nil, invalid(fmt.Sprintf("it is empty, or longer than %d bytes", names.MaxLength))
 	}
 	s := &pullSource{text: text, transport: transportRegistry}
 	prefix, rest, _ := strings.Cut(text, ":")

@@ -10,6 +10,7 @@ import (
 	ocilayout "github.com/containers/image/v5/oci/layout"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
+	"github.com/imaged-project/imaged/engine/names"
 )
 
 // destination is where an image is pushed to.
@@ -32,8 +33,8 @@ func parseDestination(text string) (*destination, error) {
 	invalid := func(reason string) error {
 		return &errdefs.InvalidReference{Reference: clean(text), Reason: reason}
 	}
-	if len(text) > maxReference {
-		return nil, invalid(fmt.Sprintf("it is longer than %d bytes", maxReference))
+	if len(text) > names.MaxLength {
+		return nil, invalid(fmt.Sprintf("it is longer than %d bytes", names.MaxLength))
 	}
 	d := &destination{text: text}
 	prefix, rest, _ := strings.Cut(text, ":")

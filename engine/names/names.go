@@ -1,12 +1,16 @@
 package names
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/containers/image/v5/docker/reference"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
 )
+
+// MaxLength is how long a reference may be, in bytes.
+const MaxLength = 4096
 
 // localRegistry is what a name without a registry gets when it is given to an image.
 const localRegistry = "localhost"
@@ -68,6 +72,9 @@ type Query struct {
 // ParseQuery reads what someone wrote to name an image of the store: a reference, an id with or without sha256: before
 // it, or the beginning of an id. The error is *errdefs.InvalidReference.
 func ParseQuery(text string) (Query, error) {
+	if err := checkLength(text); err != nil {
+		return Query{}, err
+	}
 	if id, ok := strings.CutPrefix(text, idPrefix); ok {
 		if !isHex(id) || len(id) != idLength {
 			return Query{}, &errdefs.InvalidReference{Reference: text, Reason: "sha256: must be followed by the 64 hexadecimal digits of an image id"}
@@ -116,6 +123,9 @@ func SameRepository(name string, full reference.Named) bool {
 
 // parse reads a reference without completing it.
 func parse(text string) (reference.Named, error) {
+	if err := checkLength(text); err != nil {
+		return nil, err
+	}
 	if isHex(text) && len(text) == idLength {
 		return nil, &errdefs.InvalidReference{Reference: text, Reason: "it is an image id"}
 	}
@@ -128,6 +138,16 @@ func parse(text string) (reference.Named, error) {
 		return nil, &errdefs.InvalidReference{Reference: text, Reason: "there is no name in it"}
 	}
 	return named, nil
+}
+
+// checkLength refuses what is too long before it takes seconds to parse. The error has the beginning alone: with all of it
+// a reply could be too long to be sent.
+func checkLength(text string) error {
+	if len(text) <= MaxLength {
+		return nil
+	}
+	beginning := strings.ToValidUTF8(text[:MaxLength/16], "") + "…"
+	return &errdefs.InvalidReference{Reference: beginning, Reason: fmt.Sprintf("it is longer than %d bytes", MaxLength)}
 }
 
 func invalid(text string, err error) error {

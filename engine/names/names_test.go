@@ -1,11 +1,13 @@
 package names_test
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/types"
@@ -42,6 +44,12 @@ func TestNormalize(t *testing.T) {
 	for _, in := range []string{"", ":latest", "A", "a:", "a b", "a\n", "a\x7f", "docker://a", "/a", "a//b", "@" + sum, "a@sha256:12", hex64, "ä", "-a"} {
 		if got, err := names.Normalize(in); errdefs.Name(err) != "InvalidReference" {
 			t.Errorf("Normalize(%q) = %v, %v, want InvalidReference", in, got, err)
+		}
+	}
+	for _, prefix := range []string{"a", "sha256:"} {
+		_, err := names.ParseQuery(prefix + strings.Repeat("ä", 8<<20))
+		if e, ok := errors.AsType[*errdefs.InvalidReference](err); !ok || len(err.Error()) > 1000 || !utf8.ValidString(e.Reference) {
+			t.Errorf("a reference of 16 MiB after %s: %.100v", prefix, err)
 		}
 	}
 	for _, in := range []string{"a@" + sum, sum} {
