@@ -410,6 +410,32 @@ func TestProgressIsConflated(t *testing.T) {
 	})
 }
 
+// TestTenUpdatesASecond has a job end just after an update.
+func TestTenUpdatesASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := jobs.NewManager(jobs.Options{})
+		w := start(t, m, jobs.Spec{UID: alice, Run: func(_ context.Context, r *jobs.Reporter) (any, error) {
+			for range 950 {
+				r.Progress().Transferred("a", 10)
+				time.Sleep(time.Millisecond)
+			}
+			return nil, nil
+		}})
+		defer w.Close()
+		updates := 0
+		for _, err := range w.Updates(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			updates++
+		}
+		if updates < 8 || updates > 10 {
+			t.Errorf("%d updates in a second", updates)
+		}
+	})
+}
+
 func TestUpdatesEndWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	updateInterval = 100 * time.Millisecond // least time between two updates of a watcher
-	rateInterval   = time.Second            // how often a rate is told that falls because nothing happens
+	// updateInterval is the least time between two updates of a watcher. The last one does not wait: with it there are ten
+	// in a second at most.
+	updateInterval = time.Second / 9
+	rateInterval   = time.Second // how often a rate is told that falls because nothing happens
 )
 
 // Update is what happened since a watcher's last one.
