@@ -269,7 +269,9 @@ func (c *copier) blame(a *attempt, err error) error {
 	if first != nil || a.ctx.Err() != nil || c.to.transport != transportRegistry {
 		return err
 	}
-	return c.e.classify(err, originAt(c.to, c.destination()))
+	to := &attempt{puller: c.destination(), origin: originAt(c.to, c.destination()), guard: &stallGuard{}}
+	to.sys = to.systemContext()
+	return to.waiting(a.ctx, c.e.classify(err, to.origin))
 }
 
 // planList reads a manifest list and judges all its images. It returns nil if the source is no list.

@@ -152,6 +152,18 @@ func TestCopyListOfTheStore(t *testing.T) {
 	}
 }
 
+func TestCopyToABusyRegistry(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	reg := registrytest.New(t, registrytest.Options{})
+	reg.Misbehave(registrytest.Rule{Path: "/busy/", Fault: registrytest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "1"}})
+	archive := "oci-archive:" + archivetest.WriteFile(t, archivetest.Tar(t, archivetest.OCI(t, twoLayers(t, "x"))...)).Name()
+	_, err := p.copyImage(t, archive, "docker://"+reg.Ref("busy:1"), paths())
+	if e, ok := errors.AsType[*errdefs.RateLimited](err); !ok || e.RetryAfter == nil || *e.RetryAfter != 1 {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCopyRefuses(t *testing.T) {
 	t.Parallel()
 	p := openPuller(t)

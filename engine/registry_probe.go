@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -83,6 +84,18 @@ func (a *attempt) explain(ctx context.Context, err error) error {
 	return err
 }
 
+// waiting adds to the error of a registry that limits us how long it wants us to wait.
+func (a *attempt) waiting(ctx context.Context, err error) error {
+	limited, ok := err.(*errdefs.RateLimited) //nolint:errorlint // it is the error itself that goes to the client
+	if !ok || limited.RetryAfter != nil {
+		return err
+	}
+	if status, retryAfter := a.probe(ctx, ""); status == http.StatusTooManyRequests {
+		limited.RetryAfter = retryAfter
+	}
+	return limited
+}
+
 // probe asks the registry for the manifest or the blob, and returns the status and Retry-After in seconds, if any. It
 // returns 0 if it learns nothing.
 func (a *attempt) probe(ctx context.Context, blob string) (int, *int64) {
@@ -90,7 +103,7 @@ func (a *attempt) probe(ctx context.Context, blob string) (int, *int64) {
 	if err != nil {
 		return 0, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(a.guard.timeout, probeTimeout))
+	ctx, cancel := context.WithTimeout(ctx, min(cmp.Or(a.guard.timeout, probeTimeout), probeTimeout))
 	defer cancel()
 	conf := a.probeTLS(named)
 	transport := &http.Transport{TLSClientConfig: conf, Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}

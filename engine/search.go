@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -172,14 +174,18 @@ func (s *searcher) ask(ctx context.Context, registry string) ([]SearchResult, er
 	}
 	inner, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	timed, stop := context.WithTimeoutCause(inner, searchTimeout, &transferError{&stalledError{searchTimeout}})
+	timed, stop := context.WithTimeoutCause(inner, searchTimeout, &transferError{fmt.Errorf("it took longer than %s", searchTimeout)})
 	defer stop()
 	p := &puller{e: s.e, options: PullOptions{Credentials: s.options.Credentials, TLSVerify: s.options.TLSVerify}}
 	a := &attempt{puller: p, ctx: timed, sys: p.systemContext(), guard: &stallGuard{end: end}}
 	a.origin = originOf(named, p.hasCredentials(named))
 	a.confineTokens()
+	var suspect func(context.Context)
+	if !a.origin.given { // else another's limit could be met
+		suspect = func(ctx context.Context) { a.suspect(ctx, "") }
+	}
 	var results []SearchResult
-	err = a.guard.do(a.ctx, nil, func(ctx context.Context) (err error) {
+	err = a.guard.do(a.ctx, suspect, func(ctx context.Context) (err error) {
 		if s.options.ListTags {
 			results, err = s.tags(ctx, a.sys, registry, named)
 		} else {
@@ -190,8 +196,12 @@ func (s *searcher) ask(ctx context.Context, registry string) ([]SearchResult, er
 	if err != nil && ctx.Err() == nil && timed.Err() != nil {
 		err = context.Cause(timed)
 	}
-	a.origin.reference = clean(registry + "/" + s.term)
-	return results, s.e.classify(err, a.origin)
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok { // a web server answers, perhaps
+		err = &transferError{fmt.Errorf("its answer is not that of a registry: %w", err)}
+	}
+	o := a.origin
+	o.reference = clean(registry + "/" + s.term)
+	return results, a.waiting(ctx, s.e.classify(err, o))
 }
 
 func (s *searcher) search(ctx context.Context, sys *types.SystemContext, registry string) ([]SearchResult, error) {

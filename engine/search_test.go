@@ -105,6 +105,33 @@ func TestSearchAsksAllRegistries(t *testing.T) {
 	}
 }
 
+// TestSearchOfWhatIsNoRegistry asks servers that answer otherwise.
+func TestSearchOfWhatIsNoRegistry(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	for want, answer := range map[string]http.HandlerFunc{
+		"RegistryUnreachable": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+		"RateLimited": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v2/" {
+				w.Header().Set("Retry-After", "7")
+				w.WriteHeader(http.StatusTooManyRequests)
+			}
+		},
+	} {
+		server := httptest.NewServer(answer)
+		for _, tags := range []bool{false, true} {
+			_, err := p.Search(t.Context(), strings.TrimPrefix(server.URL, "http://")+"/app", engine.SearchOptions{ListTags: tags, TLSVerify: new(false)})
+			if errdefs.Name(err) != want {
+				t.Errorf("list tags %t: want %s, got %v", tags, want, err)
+			}
+			if limited, ok := errors.AsType[*errdefs.RateLimited](err); ok && (limited.RetryAfter == nil || *limited.RetryAfter != 7) {
+				t.Errorf("list tags %t: try again after %v s", tags, limited.RetryAfter)
+			}
+		}
+		server.Close()
+	}
+}
+
 func TestSearchListsTags(t *testing.T) {
 	t.Parallel()
 	p := openPuller(t)
