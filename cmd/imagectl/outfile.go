@@ -26,8 +26,12 @@ func newOutFile(path string) (*outFile, error) {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		return &outFile{File: f, path: path}, outputError(path, err)
 	}
+	mode := fs.FileMode(0o666)
+	if err == nil { // who may not read what is there may not read what comes there
+		mode = stat.Mode().Perm()
+	}
 	temp := tempBeside(path)
-	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	return &outFile{File: f, path: path, temp: temp}, outputError(path, err)
 }
 
