@@ -76,6 +76,14 @@ func TestMessages(t *testing.T) {
 	if text := tried.Error(); !strings.Contains(text, "m1 (X: y)") {
 		t.Errorf("message = %q", text)
 	}
+	again := &errdefs.RegistryUnreachable{Registry: "g", Reason: "y", Attempts: []errdefs.Attempt{{Endpoint: "m1", Reason: "y"}, {Endpoint: "m1", Reason: "y"}}}
+	if text := again.Error(); !strings.HasPrefix(text, "registry g: unreachable: y, tried 2 times; ") {
+		t.Errorf("message = %q", text)
+	}
+	again.Attempts = append(again.Attempts, errdefs.Attempt{Endpoint: "m2", Error: "X", Reason: "z"})
+	if text := again.Error(); !strings.Contains(text, ", tried m1 (: y) 2 times, m2 (X: z); ") {
+		t.Errorf("message = %q", text)
+	}
 	if got := (&errdefs.Failed{Err: errCause}).Cause(); got != "the cause" {
 		t.Errorf("Cause = %q", got)
 	}

@@ -179,13 +179,29 @@ func (e *InvalidArchive) Error() string {
 // Unwrap returns the cause.
 func (e *InvalidArchive) Unwrap() error { return e.Err }
 
+// tried tells of the attempts, equal ones once. If all are equal, the error itself says already what they ended with.
 func tried(attempts []Attempt) string {
 	if len(attempts) < 2 {
 		return ""
 	}
-	texts := make([]string, 0, len(attempts))
+	var different []Attempt
+	count := map[Attempt]int{}
 	for _, a := range attempts {
-		texts = append(texts, a.Endpoint+" ("+a.Error+": "+a.Reason+")")
+		if count[a]++; count[a] == 1 {
+			different = append(different, a)
+		}
+	}
+	times := func(n int) string { return fmt.Sprintf("%d times", n) }
+	if len(different) == 1 {
+		return ", tried " + times(len(attempts))
+	}
+	texts := make([]string, 0, len(different))
+	for _, a := range different {
+		text := a.Endpoint + " (" + a.Error + ": " + a.Reason + ")"
+		if n := count[a]; n > 1 {
+			text += " " + times(n)
+		}
+		texts = append(texts, text)
 	}
 	return ", tried " + strings.Join(texts, ", ")
 }
