@@ -233,6 +233,13 @@ func (s *saver) explain(out *output, err error) error {
 	if rejected := policyError(err, origin{reference: strings.Join(s.names, " ")}); rejected != nil {
 		return rejected
 	}
+	if now, e := s.e.snapshot(context.Background()); e == nil {
+		for _, i := range s.found {
+			if now.ByID(i.img.ID) == nil { // by a program that does not ask us
+				return &errdefs.ImageNotFound{Name: i.name, Reason: "the image was removed while it was read", Err: quiet{err}}
+			}
+		}
+	}
 	return s.e.localError("save "+clean(strings.Join(s.names, " ")), quiet{err})
 }
 

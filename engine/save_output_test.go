@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/imaged-project/imaged/engine"
@@ -39,6 +40,28 @@ func TestSaveNeedsNoCopy(t *testing.T) {
 		t.Errorf("compressed, to a file: %v", err)
 	}
 }
+
+// TestSaveOfWhatOthersRemove lets another program, which knows nothing of our locks, remove the image.
+func TestSaveOfWhatOthersRemove(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	ids, _ := putSaved(t, p)
+	var once sync.Once
+	out := writerFunc(func(b []byte) (int, error) {
+		once.Do(func() {
+			if _, err := p.Store().DeleteImage(ids[0], true); err != nil {
+				t.Error(err)
+			}
+		})
+		return len(b), nil
+	})
+	_, err := p.save(t, engine.SaveOptions{Format: engine.DockerArchive, Output: out}, "saved:1")
+	wantFailure(t, "save what goes meanwhile", err, "ImageNotFound")
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 func temporary(t testing.TB, p puller) string {
 	t.Helper()

@@ -33,6 +33,7 @@ type saver struct {
 
 	rename   reference.NamedTagged // the only reference that the image is to have; nil: none in particular
 	item     string                // the only name that it is to have in OCI's formats; empty: its references
+	found    []*savedImage         // set when the job runs
 	change   func(*copy.Options)   // changes how it is copied; nil: nothing is changed
 	manifest []byte                // that was written last
 }
@@ -100,6 +101,7 @@ func (s *saver) find(ctx context.Context) (images []*savedImage, unlock func(), 
 	if images, err = s.lookup(ctx); err != nil {
 		return nil, func() {}, err
 	}
+	s.found = images
 	all := make([]*index.Image, 0, len(images))
 	for _, i := range images {
 		all = append(all, i.img)
