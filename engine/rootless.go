@@ -25,5 +25,8 @@ func EnterUserNamespace() {
 	unshare.MaybeReexecUsingUserNamespace(false)
 }
 
+// User returns the uid that this program was started with, in the user namespace too, where it is root.
+func User() int { return unshare.GetRootlessUID() }
+
 // Rootless tells whether this program has no root's rights, or has them only in a user namespace.
 func Rootless() bool { return unshare.IsRootless() }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/imaged-project/imaged/tests/registrytest"
 	"github.com/imaged-project/imaged/varlink"
@@ -32,6 +33,12 @@ func TestRootless(t *testing.T) {
 	}
 	client := varlink.NewClient(activateAs(t, nobody, folder, binary))
 	defer func() { _ = client.Close() }()
+
+	own, err := varlink.Dial(t.Context(), startAs(t, nobody, folder, binary))
+	if err != nil {
+		t.Fatalf("a daemon without addresses is not where its user finds it: %v", err)
+	}
+	defer func() { _ = own.Close() }()
 
 	registry := registrytest.New(t, registrytest.Options{})
 	registry.PushImage(t, "sample:1", registrytest.ImageOptions{})
@@ -84,12 +91,52 @@ func activateAs(t *testing.T, uid uint32, folder, binary string) *net.UnixConn {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	daemon := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary,
-		"--root", filepath.Join(folder, "root"), "--runroot", filepath.Join(folder, "run"), "--tmpdir", folder)
+	daemon := commandAs(uid, folder, "sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary)
 	// Without XDG_RUNTIME_DIR, as after su: nothing of root's may take its place.
-	daemon.Env = []string{"HOME=" + folder, "TMPDIR=" + folder, "PATH=" + os.Getenv("PATH"), "LISTEN_FDS=1"}
-	daemon.ExtraFiles, daemon.Stderr = []*os.File{file}, os.Stderr
-	daemon.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	daemon.Env = append(daemon.Env, "LISTEN_FDS=1")
+	daemon.ExtraFiles = []*os.File{file}
+	run(t, daemon)
+	conn, err := net.DialUnix("unix", nil, listener.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// startAs starts a daemon as its user does at the shell, waits until it is ready, and returns the user's default address.
+func startAs(t *testing.T, uid uint32, folder, binary string) string {
+	ready := &net.UnixAddr{Net: "unixgram", Name: filepath.Join(folder, "ready")}
+	notified, err := net.ListenUnixgram("unixgram", ready)
+	if err == nil {
+		err = os.Chmod(ready.Name, 0o777)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer notified.Close()
+	daemon := commandAs(uid, folder, binary)
+	daemon.Env = append(daemon.Env, "XDG_RUNTIME_DIR="+filepath.Join(folder, "user"), "NOTIFY_SOCKET="+ready.Name)
+	run(t, daemon)
+	if err := notified.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := notified.Read(make([]byte, 100)); err != nil {
+		t.Errorf("the daemon is not ready: %v", err)
+	}
+	return "unix:" + filepath.Join(folder, "user", "imaged", "imaged.sock")
+}
+
+// commandAs is a daemon's command with a store in a folder of the user's.
+func commandAs(uid uint32, folder string, command ...string) *exec.Cmd {
+	command = append(command, "--root", filepath.Join(folder, "root"), "--runroot", filepath.Join(folder, "run"), "--tmpdir", folder)
+	c := exec.Command(command[0], command[1:]...)
+	c.Env = []string{"HOME=" + folder, "TMPDIR=" + folder, "PATH=" + os.Getenv("PATH")}
+	c.SysProcAttr, c.Stderr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}, os.Stderr
+	return c
+}
+
+// run starts a daemon, and ends it with the test.
+func run(t *testing.T, daemon *exec.Cmd) {
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -101,9 +148,4 @@ func activateAs(t *testing.T, uid uint32, folder, binary string) *net.UnixConn {
 			t.Errorf("daemon: %v", err)
 		}
 	})
-	conn, err := net.DialUnix("unix", nil, listener.Addr().(*net.UnixAddr))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn
 }

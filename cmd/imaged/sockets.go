@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/imaged-project/imaged/engine"
 	"github.com/imaged-project/imaged/varlink"
 )
 
@@ -81,7 +82,7 @@ func (s *sockets) close() {
 
 // defaultAddress is where the daemon is found: the system's for root, else the user's own.
 func defaultAddress() string {
-	if os.Getuid() == 0 {
+	if engine.User() == 0 {
 		return "unix:/run/imaged/imaged.sock"
 	}
 	return "unix:" + filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "imaged", "imaged.sock")
