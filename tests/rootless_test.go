@@ -113,7 +113,7 @@ func startAs(t *testing.T, uid uint32, folder, binary string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer notified.Close()
+	defer func() { _ = notified.Close() }()
 	daemon := commandAs(uid, folder, binary)
 	daemon.Env = append(daemon.Env, "XDG_RUNTIME_DIR="+filepath.Join(folder, "user"), "NOTIFY_SOCKET="+ready.Name)
 	run(t, daemon)
