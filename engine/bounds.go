@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/imaged-project/imaged/engine/archives"
+	"github.com/imaged-project/imaged/engine/events"
 	"github.com/imaged-project/imaged/engine/jobs"
 )
 
@@ -31,8 +32,15 @@ func limit[T ~int | ~int64](at *T, name, unit, description string) bound {
 }
 
 // bounds are all limits of an engine.
-func bounds(j *jobs.Options, p *PullLimits, a *archives.Limits) []bound {
+func bounds(j *jobs.Options, i *ImageLimits, p *PullLimits, a *archives.Limits) []bound {
 	return []bound{
+		limit(&i.Names, LimitNames, "names", "images that one call names"),
+		limit(&i.Tags, LimitImageTags, "references", "references that one call gives to an image or takes away"),
+		limit(&i.Filters, LimitFilters, "filters", "filters of one call"),
+		limit(&i.DiffBytes, LimitDiffBytes, "bytes", "memory that one comparison of images takes"),
+		limit(&i.Diffs, LimitDiffs, "comparisons", "comparisons of images that run at once"),
+		limit(&i.Watchers, events.LimitSubscribers, "watchers", "clients that watch images"),
+		limit(&i.WatchQueue, events.LimitQueue, "events", "events that wait for a client that watches images; one that leaves more is dropped"),
 		limit(&j.MaxRunning, jobs.LimitRunning, "jobs", "jobs that run at once"),
 		limit(&j.MaxWatchers, jobs.LimitWatchers, "watchers", "clients that watch one job"),
 		limit(&j.MaxFinished, "jobs.finished", "jobs", "finished jobs that are remembered; the oldest go first"),
@@ -64,7 +72,7 @@ func (o *Options) SetLimit(name string, value int64) error {
 	if value <= 0 || value > math.MaxInt64/2 {
 		return fmt.Errorf("limit %s: %d: it must be positive, and there is no way to have none", name, value)
 	}
-	for _, b := range bounds(&o.Jobs, &o.Pull, &o.Archives) {
+	for _, b := range bounds(&o.Jobs, &o.Images, &o.Pull, &o.Archives) {
 		if b.Name == name {
 			b.set(value)
 			return nil
@@ -75,9 +83,9 @@ func (o *Options) SetLimit(name string, value int64) error {
 
 // Limits returns the limits that are in force.
 func (e *Engine) Limits() []Limit {
-	j, p, a := e.jobs.Limits(), e.pullLimits, e.archiveLimits
-	all := imageLimits()
-	for _, b := range bounds(&j, &p, &a) {
+	j, i, p, a := e.jobs.Limits(), e.imageLimits, e.pullLimits, e.archiveLimits
+	var all []Limit
+	for _, b := range bounds(&j, &i, &p, &a) {
 		all = append(all, b.Limit)
 	}
 	return all

@@ -45,7 +45,7 @@ func TestTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tags := range map[string][]string{
-		"InvalidReference": {"fine", "NOT FINE"}, "InvalidParameter": nil, "LimitExceeded": make([]string, maxTags+1),
+		"InvalidReference": {"fine", "NOT FINE"}, "InvalidParameter": nil, "LimitExceeded": make([]string, e.imageLimits.Tags+1),
 	} {
 		wantError(t, fmt.Sprint("Tag ", name), e.Tag(t.Context(), "a", tags), name)
 	}

@@ -52,7 +52,7 @@ type DiffOptions struct {
 // that was not kept, the layer is exported. The images cannot be removed here until they are read.
 func (e *Engine) Diff(ctx context.Context, name string, opts DiffOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		leave, err := e.diffs.enter()
+		leave, err := e.diffs.enter(e.imageLimits.Diffs)
 		if err != nil {
 			yield(Change{}, err)
 			return
@@ -98,7 +98,7 @@ func (e *Engine) compare(ctx context.Context, name string, opts DiffOptions) (*l
 	for common < min(len(after), len(before)) && after[common].ID == before[common].ID {
 		common++
 	}
-	c := layerdiff.New(maxDiffBytes)
+	c := layerdiff.New(e.imageLimits.DiffBytes)
 	// One image after the other: nobody holds two locks here.
 	err = e.readLayers(ctx, name, img, func(l index.Layer, i int) error {
 		if i < common {
@@ -132,7 +132,7 @@ func (e *Engine) readLayers(
 	case ctx.Err() != nil:
 		return cancelled(ctx)
 	case errors.Is(err, layerdiff.ErrTooLarge):
-		return &errdefs.LimitExceeded{Limit: LimitDiffBytes, Value: maxDiffBytes}
+		return &errdefs.LimitExceeded{Limit: LimitDiffBytes, Value: e.imageLimits.DiffBytes}
 	}
 	return e.vanished(ctx, name, img, err)
 }

@@ -154,16 +154,17 @@ func TestDiffsAtOnce(t *testing.T) {
 	t.Parallel()
 	e, store := open(t)
 	enginetest.AddImage(t, store, enginetest.Image{Names: []string{"localhost/a:latest"}, Layers: []string{"1"}})
-	var nested func(n int)
-	nested = func(n int) {
+	most := e.imageLimits.Diffs
+	var nested func(n int64)
+	nested = func(n int64) {
 		for _, err := range e.Diff(t.Context(), "a", DiffOptions{}) {
 			limit, ok := errors.AsType[*errdefs.LimitExceeded](err)
 			switch {
-			case n == maxDiffs && (!ok || limit.Limit != LimitDiffs):
+			case n == most && (!ok || limit.Limit != LimitDiffs):
 				t.Errorf("one too many: %v", err)
-			case n < maxDiffs && err != nil:
+			case n < most && err != nil:
 				t.Error(err)
-			case n < maxDiffs:
+			case n < most:
 				nested(n + 1)
 			}
 		}

@@ -43,6 +43,8 @@ type Options struct {
 	Jobs jobs.Options
 	// Pull are the limits of pulls.
 	Pull PullLimits
+	// Images are the limits of calls on images.
+	Images ImageLimits
 	// Archives are the limits of archives that are loaded, imported, pulled or copied from.
 	Archives archives.Limits
 	// Log gets what a person running the daemon should know. Nil: nothing is logged.
@@ -67,6 +69,7 @@ type Engine struct {
 
 	pullLimits    PullLimits
 	archiveLimits archives.Limits
+	imageLimits   ImageLimits
 }
 
 // Open opens the store. Several engines may be open in one process as long as their roots differ. The context bounds
@@ -78,9 +81,10 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	if opts.Log == nil {
 		opts.Log = discard()
 	}
-	e := &Engine{log: opts.Log, locks: newKeyedLocks(), jobs: newJobs(opts), pullLimits: opts.Pull, archiveLimits: opts.Archives}
+	e := &Engine{log: opts.Log, locks: newKeyedLocks(), jobs: newJobs(opts), pullLimits: opts.Pull, archiveLimits: opts.Archives, imageLimits: opts.Images}
 	e.pullLimits.defaults()
 	e.archiveLimits.Defaults()
+	e.imageLimits.defaults()
 	if err := e.open(ctx, opts); err != nil {
 		return nil, errors.Join(e.localError("open store", err), e.release())
 	}

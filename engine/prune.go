@@ -73,7 +73,7 @@ type pruner struct {
 
 // compile reads the filters.
 func (p *pruner) compile(ctx context.Context) error {
-	if err := checkLimit(LimitFilters, len(p.opts.Filters), maxFilters); err != nil {
+	if err := checkLimit(LimitFilters, len(p.opts.Filters), p.e.imageLimits.Filters); err != nil {
 		return err
 	}
 	s, err := p.e.snapshot(ctx)

@@ -108,7 +108,7 @@ func TestPruneParameters(t *testing.T) {
 			t.Errorf("Prune(%q) = %v", bad, err)
 		}
 	}
-	_, err := e.Prune(t.Context(), PruneOptions{Filters: make([]string, maxFilters+1)})
+	_, err := e.Prune(t.Context(), PruneOptions{Filters: make([]string, e.imageLimits.Filters+1)})
 	wantError(t, "too many filters", err, "LimitExceeded")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

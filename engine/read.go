@@ -24,7 +24,7 @@ type ListOptions struct {
 // a filter that makes no sense.
 func (e *Engine) List(ctx context.Context, opts ListOptions) iter.Seq2[Image, error] {
 	return func(yield func(Image, error) bool) {
-		if err := checkLimit(LimitFilters, len(opts.Filters), maxFilters); err != nil {
+		if err := checkLimit(LimitFilters, len(opts.Filters), e.imageLimits.Filters); err != nil {
 			yield(Image{}, err)
 			return
 		}

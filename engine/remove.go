@@ -47,7 +47,7 @@ type Removal struct {
 // AmbiguousName, InvalidReference, ImageInUse, ReadOnlyImage, LimitExceeded, InvalidParameter (names) if there are
 // none without All, or some with it.
 func (e *Engine) Remove(ctx context.Context, given []string, opts RemoveOptions) ([]Removal, error) {
-	if err := checkLimit(LimitNames, len(given), maxNames); err != nil {
+	if err := checkLimit(LimitNames, len(given), e.imageLimits.Names); err != nil {
 		return nil, err
 	}
 	if opts.All != (len(given) == 0) {

@@ -21,7 +21,7 @@ func (e *Engine) Tag(ctx context.Context, name string, tags []string) error {
 	if len(tags) == 0 {
 		return &errdefs.InvalidParameter{Parameter: "tags", Reason: "there is none"}
 	}
-	full, err := normalizeAll(tags, names.Tag)
+	full, err := normalizeAll(tags, e.imageLimits.Tags, names.Tag)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *Engine) Tag(ctx context.Context, name string, tags []string) error {
 // *errdefs.ImageNotFound and none is taken away. Other errors: AmbiguousName, InvalidReference, InvalidParameter (tags)
 // for a tag without a name, ReadOnlyImage, LimitExceeded.
 func (e *Engine) Untag(ctx context.Context, name string, tags []string) error {
-	full, err := normalizeAll(tags, names.Normalize)
+	full, err := normalizeAll(tags, e.imageLimits.Tags, names.Normalize)
 	if err != nil {
 		return err
 	}
@@ -72,8 +72,8 @@ func (e *Engine) untagged(id string, names ...string) {
 }
 
 // normalizeAll completes references that an image is to get or to lose.
-func normalizeAll[N interface{ String() string }](tags []string, normalize func(string) (N, error)) ([]string, error) {
-	if err := checkLimit(LimitImageTags, len(tags), maxTags); err != nil {
+func normalizeAll[N interface{ String() string }](tags []string, most int, normalize func(string) (N, error)) ([]string, error) {
+	if err := checkLimit(LimitImageTags, len(tags), most); err != nil {
 		return nil, err
 	}
 	full := make([]string, 0, len(tags))

@@ -31,7 +31,7 @@ type Watch struct {
 // other programs do in the store is seen, too; an image that they bring in is taken for pulled. Errors:
 // *errdefs.InvalidParameter (filters), LimitExceeded.
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) (*Watch, error) {
-	if err := checkLimit(LimitFilters, len(opts.Filters), maxFilters); err != nil {
+	if err := checkLimit(LimitFilters, len(opts.Filters), e.imageLimits.Filters); err != nil {
 		return nil, err
 	}
 	s, err := e.snapshot(ctx)
@@ -75,7 +75,7 @@ func (e *Engine) newEvents() (*events.Hub, error) {
 		folders = append(folders, p.Images)
 	}
 	return events.NewHub(events.Options{
-		MaxSubscribers: maxWatchers, MaxQueue: maxQueue, State: e.imageNames,
+		MaxSubscribers: e.imageLimits.Watchers, MaxQueue: e.imageLimits.WatchQueue, State: e.imageNames,
 		Notify: func(changed func()) (func(), error) {
 			stop, err := watchFolders(folders, changed)
 			if err != nil {

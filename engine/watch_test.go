@@ -167,7 +167,7 @@ func TestWatchParameters(t *testing.T) {
 			t.Errorf("Watch(%q) = %v", bad, err)
 		}
 	}
-	_, err := e.Watch(t.Context(), WatchOptions{Filters: make([]string, maxFilters+1)})
+	_, err := e.Watch(t.Context(), WatchOptions{Filters: make([]string, e.imageLimits.Filters+1)})
 	wantError(t, "too many filters", err, "LimitExceeded")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -184,7 +184,7 @@ func TestSlowWatcherHoldsUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	for range maxQueue + 1 {
+	for range e.imageLimits.WatchQueue + 1 {
 		e.events.Publish(events.Event{Kind: events.Pushed, ID: id})
 	}
 	w := startWatch(t, e, "event=removed") // now: it might fall behind in this flood, too
@@ -196,7 +196,7 @@ func TestSlowWatcherHoldsUpNobody(t *testing.T) {
 	for _, err = range slow.Events(t.Context()) {
 		n++
 	}
-	if limit, ok := errors.AsType[*errdefs.LimitExceeded](err); !ok || limit.Limit != events.LimitQueue || n != maxQueue+1 {
+	if limit, ok := errors.AsType[*errdefs.LimitExceeded](err); !ok || limit.Limit != events.LimitQueue || n != e.imageLimits.WatchQueue+1 {
 		t.Errorf("%d events, then %v", n, err)
 	}
 }
