@@ -331,6 +331,10 @@ func TestCopyAllJudgesEachImage(t *testing.T) {
 		o.Pull.Layers, o.Pull.ConfigBytes, o.Pull.LayerBytes, o.Pull.ManifestBytes = 4, 10_000, 100_000, 20_000
 	})
 	dir, o := t.TempDir(), paths()
+	crafted{layer: good, diffID: goodID, change: func(m *ociv1.Manifest) { m.Config.MediaType = ociv1.MediaTypeEmptyJSON }}.push(t, reg, "artifact:1")
+	if _, err := p.copyImage(t, "docker://"+reg.Ref("artifact:1"), "dir:"+dir+"/copy", o); errdefs.Name(err) != "InvalidArchive" {
+		t.Errorf("an artifact alone: %v", err)
+	}
 	o.All = true
 	for name, c := range map[string]struct {
 		change func(*ociv1.Manifest)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
@@ -150,11 +149,7 @@ func (a *attempt) planLocal(ctx context.Context, source types.ImageSource) (*pul
 	if err := a.readManifests(ctx, source, plan); err != nil {
 		return nil, err
 	}
-	var err error
-	if plan.parsed, err = manifest.FromBlob(plan.image.bytes, plan.image.mime); err != nil {
-		return nil, damaged("manifest", err)
-	}
-	if err := a.checkBlobs(plan); err != nil {
+	if err := a.checkImage(plan); err != nil {
 		return nil, err
 	}
 	if err := a.checkPolicy(ctx, plan); err != nil || plan.configDigest == "" {

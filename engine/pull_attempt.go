@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/containers/image/v5/signature"
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -41,8 +43,33 @@ type attempt struct {
 	said  map[string]struct{} // lines of the library's that were said before it did
 }
 
-// attempt runs one try, and turns its error into one of errdefs.
+// maxAnew is how often a try begins anew because somebody has removed what it was building on.
+const maxAnew = 5
+
+// attempt runs one try, and turns its error into one of errdefs. If the store has lost something meanwhile, the try is made
+// anew.
 func (p *puller) attempt(ctx context.Context, o origin, try func(*attempt) error) error {
+	for n := 0; ; n++ {
+		err := p.attemptOnce(ctx, o, try)
+		if err == nil || ctx.Err() != nil || n == maxAnew || !p.e.hasLost(err) {
+			return err
+		}
+		p.line("%s; this was removed meanwhile, so it begins anew", err)
+	}
+}
+
+// hasLost tells whether an error is about an image or a layer of the store that was there when it was looked for.
+func (e *Engine) hasLost(err error) bool {
+	for _, lost := range []error{storage.ErrLayerUnknown, storage.ErrParentUnknown, storage.ErrImageUnknown, storage.ErrNotALayer, storage.ErrNotAnID} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	file, ok := errors.AsType[*fs.PathError](err)
+	return ok && errors.Is(file, fs.ErrNotExist) && strings.HasPrefix(file.Path, e.store.GraphRoot()+"/")
+}
+
+func (p *puller) attemptOnce(ctx context.Context, o origin, try func(*attempt) error) error {
 	inner, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	a := &attempt{puller: p, ctx: inner, sys: p.systemContext(), origin: o}

@@ -361,3 +361,35 @@ func TestPullLimits(t *testing.T) {
 		p.wantNothing(t)
 	}
 }
+
+// TestPullWhoseLayersAreRemoved removes the image that a pull shares its lower layers with, while the pull waits for its own.
+func TestPullWhoseLayersAreRemoved(t *testing.T) {
+	t.Parallel()
+	stall := make(chan struct{})
+	reg := registrytest.New(t, registrytest.Options{})
+	reg.PushImage(t, "base:1", registrytest.ImageOptions{Layers: 2, Seed: 5})
+	reg.PushImage(t, "app:1", registrytest.ImageOptions{Layers: 3, Seed: 5})
+	p := openPuller(t)
+	base := p.mustPull(t, reg.Ref("base:1"), quick()).IDs
+	top := layersOf(t, reg, "app/manifests/1")[2]
+	reg.Misbehave(registrytest.Rule{Method: "GET", Path: top, Times: 1, Fault: registrytest.Fault{Stall: stall, After: 1 << 10}})
+	w, err := p.Pull(t.Context(), reg.Ref("app:1"), quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for reg.Count("GET", top) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := p.Remove(t.Context(), base, engine.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if layers, err := p.Store().Layers(); err != nil || len(layers) > 0 {
+		t.Fatalf("%d layers are left, %v", len(layers), err)
+	}
+	close(stall)
+	if _, err := w.Result(t.Context()); err != nil {
+		t.Error(err)
+	}
+	checkStore(t, p)
+}

@@ -41,12 +41,15 @@ func (p *puller) pullPath(ctx context.Context) (result PullResult, err error) {
 			a.local = true
 			a.guard.timeout = 0 // nothing to wait for
 			id, err := a.pull(image.Reference(), name, nil)
+			if err != nil {
+				return err
+			}
 			text := "sha256:" + id
 			if name != nil {
 				text = name.String()
 			}
 			result.IDs, result.Names = append(result.IDs, id), append(result.Names, text)
-			return err
+			return nil
 		})
 		if err != nil {
 			return PullResult{}, err

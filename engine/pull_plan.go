@@ -53,11 +53,8 @@ func (a *attempt) makePlan(ctx context.Context, source types.ImageSource) (*pull
 	if err := a.readManifests(ctx, source, plan); err != nil {
 		return nil, err
 	}
-	if err := a.checkBlobs(plan); err != nil {
+	if err := a.checkImage(plan); err != nil {
 		return nil, err
-	}
-	if kind := plan.parsed.ConfigInfo().MediaType; plan.image.mime == ociv1.MediaTypeImageManifest && kind != ociv1.MediaTypeImageConfig {
-		return nil, damaged("manifest", fmt.Errorf("it is an artifact's, no image's: its configuration is of type %q", kind))
 	}
 	if err := a.checkPolicy(ctx, plan); err != nil {
 		return nil, err
@@ -134,6 +131,17 @@ func (a *attempt) readManifest(ctx context.Context, unparsed *image.UnparsedImag
 		Digest: m.digest.String(), Kind: progress.Manifest, State: progress.BlobDone, Offset: size, Size: &size,
 	})
 	return m, nil
+}
+
+// checkImage is checkBlobs of a manifest that must not be an artifact's.
+func (a *attempt) checkImage(plan *pullPlan) error {
+	if err := a.checkBlobs(plan); err != nil {
+		return err
+	}
+	if kind := plan.parsed.ConfigInfo().MediaType; plan.image.mime == ociv1.MediaTypeImageManifest && kind != ociv1.MediaTypeImageConfig {
+		return damaged("manifest", fmt.Errorf("it is an artifact's, no image's: its configuration is of type %q", kind))
+	}
+	return nil
 }
 
 // checkBlobs parses the image's manifest, checks what it says of the configuration and the layers, and tells the tracker
