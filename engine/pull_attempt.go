@@ -54,6 +54,7 @@ func (p *puller) attempt(ctx context.Context, o origin, try func(*attempt) error
 		if err == nil || ctx.Err() != nil || n == maxAnew || !p.e.hasLost(err) {
 			return err
 		}
+		p.unstaged = p.unstaged || errors.Is(err, staging.ErrLost)
 		p.line("%s; this was removed meanwhile, so it begins anew", err)
 	}
 }
@@ -66,7 +67,7 @@ func (e *Engine) hasLost(err error) bool {
 		}
 	}
 	file, ok := errors.AsType[*fs.PathError](err)
-	return ok && errors.Is(file, fs.ErrNotExist) && strings.HasPrefix(file.Path, e.store.GraphRoot()+"/")
+	return errors.Is(err, staging.ErrLost) || ok && errors.Is(file, fs.ErrNotExist) && strings.HasPrefix(file.Path, e.store.GraphRoot()+"/")
 }
 
 func (p *puller) attemptOnce(ctx context.Context, o origin, try func(*attempt) error) error {

@@ -5,12 +5,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/imaged-project/imaged/engine"
+	"github.com/imaged-project/imaged/engine/enginetest"
 	"github.com/imaged-project/imaged/engine/errdefs"
 	"github.com/imaged-project/imaged/engine/progress"
 	"github.com/imaged-project/imaged/tests/registrytest"
@@ -390,6 +392,64 @@ func TestPullWhoseLayersAreRemoved(t *testing.T) {
 	close(stall)
 	if _, err := w.Result(t.Context()); err != nil {
 		t.Error(err)
+	}
+	checkStore(t, p)
+}
+
+// TestPullBesidePodman lets podman, another program, end while layers are unpacked: its version 4 removes them then, and makes
+// the library begin anew with the store.
+func TestPullBesidePodman(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("podman"); err != nil {
+		t.Skip("there is no podman")
+	}
+	reg := registrytest.New(t, registrytest.Options{})
+	reg.PushImage(t, "app:1", registrytest.ImageOptions{Layers: 3})
+	p := openPuller(t)
+	for _, layer := range layersOf(t, reg, "app/manifests/1") {
+		stall := make(chan struct{})
+		reg.Misbehave(registrytest.Rule{Method: "GET", Path: layer, Times: 1, Fault: registrytest.Fault{Stall: stall, After: 1 << 10}})
+		w, err := p.Pull(t.Context(), reg.Ref("app:1"), quick())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		others := func() bool { // are unpacked, or in the store
+			staged, err := filepath.Glob(filepath.Join(p.dirs.Root, "overlay", "staging", "*", "dir", "layer-*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			layers, err := p.Store().Layers()
+			return err == nil && len(staged)+len(layers) >= 2
+		}
+		for reg.Count("GET", layer) == 0 || !others() {
+			time.Sleep(time.Millisecond)
+		}
+		podman := exec.CommandContext(t.Context(), "podman", "--root", p.dirs.Root, "--runroot", p.dirs.RunRoot, "--storage-driver", enginetest.Driver, "images")
+		if out, err := podman.CombinedOutput(); err != nil {
+			t.Fatalf("podman: %v\n%s", err, out)
+		}
+		if err := os.RemoveAll(filepath.Join(p.dirs.Root, "overlay", "staging")); err != nil { // whatever its version
+			t.Fatal(err)
+		}
+		close(stall)
+		value, err := w.Result(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Remove(t.Context(), value.(engine.PullResult).IDs, engine.RemoveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		reg.ForgetRequests()
+	}
+	open, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range open {
+		if file, err := os.Readlink(fd); err == nil && strings.Contains(file, "staging.lock") && strings.Contains(file, "deleted") {
+			t.Errorf("%s is still open", file)
+		}
 	}
 	checkStore(t, p)
 }

@@ -33,6 +33,7 @@ type puller struct {
 	others   []party        // registries that an attempt talks to besides the one it is of
 	reporter *jobs.Reporter // set when the job runs
 	attempts []errdefs.Attempt
+	unstaged bool // the library unpacks layers: beside the store they were lost
 }
 
 // run pulls. It is the Run of the job.

@@ -70,7 +70,7 @@ func (s *stageState) canStage(plan *pullPlan) bool {
 // stage brings the planned image's layers into the store, as far as they are missing, so that the library finds all of
 // them there. Where that is not possible, it does nothing, and the library does it.
 func (a *attempt) stage(source *countingSource) error {
-	if !a.e.stage.canStage(source.plan) {
+	if a.unstaged || !a.e.stage.canStage(source.plan) {
 		return nil
 	}
 	s, err := a.newStageRun(source)
