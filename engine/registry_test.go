@@ -35,6 +35,10 @@ func TestTextsAreKnown(t *testing.T) {
 		"reading manifest 1 in registry.test/x: StatusCode: 404, \"<html>\"":        "ReferenceNotFound",
 		"reading manifest 1 in registry.test/x: StatusCode: 403, \"<html>\"":        "AccessDenied",
 		"reading manifest 1 in registry.test/x: StatusCode: 429, \"slow down\"":     "RateLimited",
+		`registry returned invalid tag "a b": invalid tag format`:                   "InvalidArchive",
+		"invalid character '<' looking for beginning of value":                      "InvalidArchive",
+		"json: cannot unmarshal number into Go value of type string":                "InvalidArchive",
+		"reading /root/.docker/config.json: invalid character '<'":                  "Failed",
 		"nothing that we know": "Failed",
 	} {
 		if got := errdefs.Name(e.classify(errors.New(text), origin{})); got != want {

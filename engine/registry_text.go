@@ -24,6 +24,10 @@ var texts = []struct {
 	{regexp.MustCompile(`decoding bearer token`), func(_ *Engine, o origin, _ string, _ error) error {
 		return &errdefs.RegistryUnreachable{Registry: o.registry, Reason: "what its token server answers is no token"}
 	}},
+	// image/docker reads lists of tags, alone of all that it reads without a word of its own about what is no JSON.
+	{regexp.MustCompile(`^(registry returned invalid tag|invalid character|json: cannot unmarshal) `), func(_ *Engine, _ origin, _ string, err error) error {
+		return damaged("list of tags", err)
+	}},
 	// image/copy's digesting reader.
 	{regexp.MustCompile(`Digest did not match, expected`), invalidArchive},
 	// image's unparsed image: a manifest that is not the one its digest names.
