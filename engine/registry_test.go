@@ -39,6 +39,7 @@ func TestTextsAreKnown(t *testing.T) {
 		"invalid character '<' looking for beginning of value":                      "InvalidArchive",
 		"json: cannot unmarshal number into Go value of type string":                "InvalidArchive",
 		"reading /root/.docker/config.json: invalid character '<'":                  "Failed",
+		"registry a.test is blocked in /etc/containers/registries.conf or /root/x":  "AccessDenied",
 		"nothing that we know": "Failed",
 	} {
 		if got := errdefs.Name(e.classify(errors.New(text), origin{})); got != want {

@@ -20,6 +20,10 @@ var texts = []struct {
 	{regexp.MustCompile(`exceeded maximum allowed size of [0-9]+ bytes`), func(e *Engine, _ origin, _ string, _ error) error {
 		return &errdefs.LimitExceeded{Limit: LimitManifestBytes, Value: e.pullLimits.ManifestBytes}
 	}},
+	// image/docker refuses what registries.conf blocks.
+	{regexp.MustCompile(`registry .* is blocked in `), func(_ *Engine, o origin, reason string, err error) error {
+		return &errdefs.AccessDenied{Registry: o.registry, Reason: reason, Err: err}
+	}},
 	// image/docker quotes the beginning of a token that it cannot read; that is not repeated.
 	{regexp.MustCompile(`decoding bearer token`), func(_ *Engine, o origin, _ string, _ error) error {
 		return &errdefs.RegistryUnreachable{Registry: o.registry, Reason: "what its token server answers is no token"}
