@@ -42,8 +42,8 @@ type CopyResult struct {
 //	oci:PATH[:NAME]                    in a folder with an OCI layout, which may have other images
 //	dir:PATH                           in a folder of its own
 //
-// Paths are absolute and have no colon. A file, and the folder of dir:, must not be there yet; it can be read by others
-// only when it is complete, and goes if it does not become so. The host's signature policy judges the source.
+// Paths are absolute and have no colon. A file, and the folder of dir:, must not be there yet; it is there only when it is
+// complete. The host's signature policy judges the source.
 //
 // The caller closes the watch. The job's result is a CopyResult; its errors are those of io.imaged.transfers.Copy. Copy
 // itself fails with errdefs.InvalidReference, InvalidParameter, PermissionDenied and LimitExceeded. The context bounds

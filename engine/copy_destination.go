@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/containers/image/v5/directory"
 	"github.com/containers/image/v5/docker"
@@ -34,27 +33,34 @@ func (c *copier) create() (types.ImageReference, finishing, error) {
 	return c.createFile()
 }
 
-// createFile makes an empty file, for nobody else's eyes until it is complete.
+// createFile makes an empty file, which gets its name when it is complete.
 func (c *copier) createFile() (types.ImageReference, finishing, error) {
-	path := c.to.path
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	t, err := newTarget(c.to.path, c.e.tmp)
+	if err == nil {
+		err = t.makeNamedFile()
+	}
 	if err != nil {
 		return nil, nil, c.destinationError(err)
 	}
-	finish := func(err error) error {
-		if err == nil {
-			err = c.e.localError("write "+clean(path), errors.Join(f.Chmod(0o644), f.Sync(), syncDir(filepath.Dir(path))))
-		}
-		if err != nil {
-			err = errors.Join(err, os.Remove(path))
-		}
-		return errors.Join(err, f.Close())
-	}
 	var ref types.ImageReference
 	if c.to.transport == transportDockerArchive {
-		ref, err = dockerarchive.ParseReference(withItem(path, c.to.item))
+		ref, err = dockerarchive.ParseReference(withItem(t.temp, c.to.item))
 	} else {
-		ref, err = ociarchive.NewReference(path, c.to.item)
+		ref, err = ociarchive.NewReference(t.temp, c.to.item)
+	}
+	return c.finishAt(t, ref, err)
+}
+
+// finishAt returns what is to be done with a target at last; at once if there is no reference to it.
+func (c *copier) finishAt(t *target, ref types.ImageReference, err error) (types.ImageReference, finishing, error) {
+	finish := func(err error) error {
+		if err == nil {
+			err = t.commit()
+			if err != nil {
+				err = c.destinationError(err)
+			}
+		}
+		return errors.Join(err, t.close())
 	}
 	if err != nil {
 		return nil, nil, finish(c.invalidDestination(err))
@@ -69,33 +75,41 @@ func withItem(path, item string) string {
 	return path + ":" + item
 }
 
-// createFolder makes the folder. That of an OCI layout may be there.
+// createFolder makes the folder, as createFile does a file. That of an OCI layout may be there.
 func (c *copier) createFolder() (types.ImageReference, finishing, error) {
-	path := c.to.path
-	err := os.Mkdir(path, 0o755)
-	made := err == nil
-	if err != nil && (c.to.transport != transportOCI || !errors.Is(err, fs.ErrExist)) {
-		return nil, nil, c.destinationError(err)
+	if c.to.transport == transportOCI {
+		if info, err := os.Stat(c.to.path); err == nil && info.IsDir() {
+			return c.addToLayout()
+		}
 	}
-	finish := func(err error) error {
-		if err == nil {
-			err = c.e.localError("write "+clean(path), syncFS(path))
-		}
-		if err != nil && made {
-			err = errors.Join(err, os.RemoveAll(path))
-		}
-		return err
+	t, err := newTarget(c.to.path, c.e.tmp)
+	if err == nil {
+		err = t.makeFolder()
+	}
+	if err != nil {
+		return nil, nil, c.destinationError(err)
 	}
 	var ref types.ImageReference
 	if c.to.transport == transportDir {
-		ref, err = directory.NewReference(path)
+		ref, err = directory.NewReference(t.temp)
 	} else {
-		ref, err = ocilayout.NewReference(path, c.to.item)
+		ref, err = ocilayout.NewReference(t.temp, c.to.item)
 	}
+	return c.finishAt(t, ref, err)
+}
+
+// addToLayout writes into an OCI layout that is there.
+func (c *copier) addToLayout() (types.ImageReference, finishing, error) {
+	ref, err := ocilayout.NewReference(c.to.path, c.to.item)
 	if err != nil {
-		return nil, nil, finish(c.invalidDestination(err))
+		return nil, nil, c.invalidDestination(err)
 	}
-	return ref, finish, nil
+	return ref, func(err error) error {
+		if err == nil {
+			err = c.e.localError("write "+clean(c.to.path), syncFS(c.to.path))
+		}
+		return err
+	}, nil
 }
 
 func (c *copier) invalidDestination(err error) error {
@@ -104,22 +118,14 @@ func (c *copier) invalidDestination(err error) error {
 
 // destinationError is an error of making the destination. One that is there already is the caller's affair.
 func (c *copier) destinationError(err error) error {
+	occupied, _ := errors.AsType[*errdefs.InvalidParameter](err)
 	switch {
-	case errors.Is(err, fs.ErrExist):
+	case occupied != nil, errors.Is(err, fs.ErrExist):
 		return &errdefs.InvalidReference{Reference: clean(c.to.text), Reason: "there is something at this path already, which is not overwritten"}
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return &errdefs.InvalidReference{Reference: clean(c.to.text), Reason: clean(err.Error())}
 	}
 	return c.e.localError("write "+clean(c.to.path), err)
-}
-
-// syncDir brings a folder's entries to the disk.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // syncFS brings all of a folder's file system to the disk.

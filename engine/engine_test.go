@@ -79,11 +79,25 @@ func TestOpenSweepsStaleTempDirs(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(stale, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	// What a killed daemon had not finished beside its callers' paths is noted there; anything else is nobody's business.
+	elsewhere := t.TempDir()
+	unfinished, precious := filepath.Join(elsewhere, targetPrefix+"1"), filepath.Join(elsewhere, "precious")
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(unfinished, "x"), 0o700), os.Mkdir(precious, 0o700),
+		os.Symlink(unfinished, filepath.Join(stale, targetPrefix+"1")), os.Symlink(precious, filepath.Join(stale, targetPrefix+"2")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	used, err := newTempDir(d.Tmp, discard())
 	if err != nil {
 		t.Fatal(err)
 	}
 	openDirs(t, d, nil)
+	if names := entries(t, elsewhere); len(names) != 1 || names[0] != "precious" {
+		t.Errorf("elsewhere is %v", names)
+	}
 	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("stale folder: %v, want it gone", err)
 	}

@@ -37,7 +37,7 @@ type output struct {
 // openOutput opens what the options say.
 func (s *saver) openOutput(ctx context.Context) (*output, error) {
 	if s.options.Path != "" {
-		o, err := openTarget(s.options.Path, s.options.folder())
+		o, err := openTarget(s.options.Path, s.options.folder(), s.e.tmp)
 		return o, s.e.localError("save to "+clean(s.options.Path), badPath(err))
 	}
 	o := &output{name: "the output", w: s.options.Output}

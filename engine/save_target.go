@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bufio"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,28 +24,35 @@ const unnamedFile = unix.O_TMPFILE
 const targetPrefix = ".imaged-save-"
 
 // target is a file or a folder that appears at its path when it is whole, never over something else. Until then only
-// the daemon's user can read it, and it goes if the save fails. A file has no name until then, so that not even a
-// kill leaves something behind; a folder, and a file on a file system that wants a name, has one that begins with a dot.
+// the daemon's user can read it, and it goes if the work fails. A file that is written through its descriptor has no name
+// until then, so that not even a kill leaves something behind; what is written by its name, and a file on a file system
+// that wants one, has one that begins with a dot, and is removed by the next daemon if this one was killed.
 type target struct {
 	path string
 	mode os.FileMode // of files, in the end
 	file *os.File    // nil: a folder
 	root *os.Root    // nil: a file
 	temp string      // its path until it is whole; empty: none
+	tmp  *tempDir    // remembers temp
 }
 
-// openTarget makes what is to be at a path.
-func openTarget(path string, folder bool) (*output, error) {
+// newTarget begins what is to be at a path, at which there must be nothing.
+func newTarget(path string, tmp *tempDir) (*target, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return nil, occupied()
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	mask, err := umask()
+	return &target{path: filepath.Clean(path), mode: 0o666 &^ mask, tmp: tmp}, err
+}
+
+// openTarget makes what is to be at a path.
+func openTarget(path string, folder bool, tmp *tempDir) (*output, error) {
+	t, err := newTarget(path, tmp)
 	if err != nil {
 		return nil, err
 	}
-	t := &target{path: filepath.Clean(path), mode: 0o666 &^ mask}
 	if folder {
 		return &output{name: path, target: t}, t.makeFolder()
 	}
@@ -59,23 +67,42 @@ func occupied() error {
 }
 
 func (t *target) makeFile() (err error) {
-	parent := filepath.Dir(t.path)
-	t.file, err = os.OpenFile(parent, os.O_RDWR|unnamedFile, 0o600)
+	t.file, err = os.OpenFile(filepath.Dir(t.path), os.O_RDWR|unnamedFile, 0o600)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-		if t.file, err = os.CreateTemp(parent, targetPrefix); err == nil {
-			t.temp = t.file.Name()
-		}
+		return t.makeNamedFile()
 	}
 	return err
 }
 
+// makeNamedFile makes a file that can be opened as t.temp.
+func (t *target) makeNamedFile() (err error) {
+	return t.makeTemp(func(path string) (err error) {
+		t.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	})
+}
+
 func (t *target) makeFolder() (err error) {
-	if t.temp, err = os.MkdirTemp(filepath.Dir(t.path), targetPrefix); err != nil {
+	err = t.makeTemp(func(path string) error { return os.Mkdir(path, 0o700) })
+	if err != nil {
 		return err
 	}
 	if t.root, err = os.OpenRoot(t.temp); err != nil {
-		return errors.Join(err, os.Remove(t.temp))
+		return errors.Join(err, os.Remove(t.temp), t.tmp.forget(t.temp))
 	}
+	return nil
+}
+
+// makeTemp makes something beside the target that the next daemon will know, should this one be killed.
+func (t *target) makeTemp(make func(path string) error) error {
+	path := filepath.Join(filepath.Dir(t.path), targetPrefix+rand.Text())
+	if err := t.tmp.note(path); err != nil {
+		return err
+	}
+	if err := make(path); err != nil {
+		return errors.Join(err, t.tmp.forget(path))
+	}
+	t.temp = path
 	return nil
 }
 
@@ -87,6 +114,9 @@ func (t *target) commit() error {
 	var err error
 	if t.temp != "" {
 		err = unix.Renameat2(unix.AT_FDCWD, t.temp, unix.AT_FDCWD, t.path, unix.RENAME_NOREPLACE)
+		if _, there := os.Lstat(t.path); errors.Is(err, unix.EINVAL) && errors.Is(there, fs.ErrNotExist) {
+			err = os.Rename(t.temp, t.path) // the file system, such as NFS, can do no better
+		}
 	} else {
 		err = unix.Linkat(unix.AT_FDCWD, descriptorPath(t.file.Fd()), unix.AT_FDCWD, t.path, unix.AT_SYMLINK_FOLLOW)
 	}
@@ -96,8 +126,9 @@ func (t *target) commit() error {
 	if err != nil {
 		return &os.LinkError{Op: "link", Old: t.temp, New: t.path, Err: err}
 	}
+	err = t.forget()
 	t.temp = ""
-	return syncFolder(filepath.Dir(t.path))
+	return errors.Join(err, syncFolder(filepath.Dir(t.path)))
 }
 
 // settle gives what was written its mode and writes it to the disk.
@@ -122,9 +153,16 @@ func (t *target) close() error {
 		errs = append(errs, t.root.Close())
 	}
 	if t.temp != "" {
-		errs = append(errs, os.RemoveAll(t.temp))
+		errs = append(errs, os.RemoveAll(t.temp), t.forget())
 	}
 	return errors.Join(errs...)
+}
+
+func (t *target) forget() error {
+	if t.temp == "" {
+		return nil
+	}
+	return t.tmp.forget(t.temp)
 }
 
 func syncFolder(path string) error {

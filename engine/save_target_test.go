@@ -6,12 +6,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/imaged-project/imaged/engine/errdefs"
 )
 
 // What is being saved has no name until it is whole, and takes nobody's place, should somebody have been faster.
 func TestTargetTakesNobodysPlace(t *testing.T) {
 	t.Parallel()
+	tmp, err := newTempDir(t.TempDir(), logrus.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tmp.close() }() // the test's own folder goes, too
 	for _, folder := range []bool{false, true} {
 		for what, plant := range map[string]func(path, other string) error{
 			"file":     func(path, _ string) error { return os.WriteFile(path, []byte("text"), 0o600) },
@@ -24,7 +31,7 @@ func TestTargetTakesNobodysPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, "out")
-			o, err := openTarget(path, folder)
+			o, err := openTarget(path, folder, tmp)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,6 +44,9 @@ func TestTargetTakesNobodysPlace(t *testing.T) {
 			}
 			if err := o.close(); err != nil {
 				t.Error(err)
+			}
+			if notes := entries(t, tmp.path); len(notes) > 0 {
+				t.Errorf("notes are left: %v", notes)
 			}
 			if names := entries(t, dir); len(names) != 1 || names[0] != "out" {
 				t.Errorf("beside a %s: %v", what, names)

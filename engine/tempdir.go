@@ -2,7 +2,9 @@ package engine
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -59,11 +61,44 @@ func (t *tempDir) close() error {
 	return t.dir.Remove()
 }
 
+// note remembers something outside that is to go with the folder, if it was not forgotten before: what lies beside a
+// caller's path until it is whole. Its name begins with targetPrefix. On a full disk it is not remembered.
+func (t *tempDir) note(path string) error {
+	err := t.make()
+	if err == nil {
+		err = os.Symlink(path, filepath.Join(t.path, filepath.Base(path)))
+	}
+	if diskRefuses(err) {
+		return nil
+	}
+	return err
+}
+
+func (t *tempDir) forget(path string) error {
+	err := os.Remove(filepath.Join(t.path, filepath.Base(path)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 func sweepTempDirs(base string) error {
 	stale, err := owned.Abandoned(base, tempPrefix)
 	errs := []error{err}
 	for _, dir := range stale {
+		sweepNoted(dir.Path)
 		errs = append(errs, dir.Remove())
 	}
 	return errors.Join(errs...)
+}
+
+// sweepNoted removes what was noted in a folder. What cannot be removed, as on a disk that is read-only now, stays: that is
+// no reason not to start.
+func sweepNoted(dir string) {
+	notes, _ := filepath.Glob(filepath.Join(dir, targetPrefix+"*")) // the pattern is a good one
+	for _, note := range notes {
+		if path, err := os.Readlink(note); err == nil && filepath.Base(path) == filepath.Base(note) {
+			_ = os.RemoveAll(path)
+		}
+	}
 }

@@ -172,6 +172,47 @@ func TestTermDuringAPull(t *testing.T) {
 	}
 }
 
+// TestKilledCopyLeavesNothing kills the daemon while it writes to paths: the next one removes what it finds there, and the
+// same calls succeed.
+func TestKilledCopyLeavesNothing(t *testing.T) {
+	t.Parallel()
+	slow := registrytest.New(t, registrytest.Options{})
+	slow.PushImage(t, "slow:1", registrytest.ImageOptions{LayerSize: 1 << 20})
+	held := make(chan struct{})
+	defer close(held)
+	slow.Misbehave(registrytest.Rule{Method: "GET", Path: "/blobs/", Fault: registrytest.Fault{Stall: held, After: 200_000}})
+	d := daemon.Start(t, daemon.Options{Fails: true})
+	out := filepath.Join(d.Dir, "out")
+	if err := os.Mkdir(out, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	for _, to := range []string{"docker-archive:%s/a", "oci-archive:%s/b", "oci:%s/c", "dir:%s/d"} {
+		calls = append(calls, fmt.Sprintf(`{"source":%q,"destination":%q,"sourceTlsVerify":false}`, "docker://"+slow.Ref("slow:1"), fmt.Sprintf(to, out)))
+		c := d.Dial(t)
+		if err := c.Send("io.imaged.transfers.Copy", calls[len(calls)-1], "more"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.Read()
+		if err != nil || r.Text("job") == "" {
+			t.Fatalf("%s, %v", r.Raw, err)
+		}
+		awaitBytes(t, d, r.Text("job"))
+	}
+	d.Signal(syscall.SIGKILL)
+	_ = d.Wait() // it was killed
+	slow.Behave()
+	d = daemon.Start(t, daemon.Options{Dir: d.Dir})
+	if left, err := os.ReadDir(out); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	for _, call := range calls {
+		if r := d.Call(t, "io.imaged.transfers.Copy", call); r.Error != "" {
+			t.Errorf("again: %s", r.Raw)
+		}
+	}
+}
+
 // lastReply reads a stream to its end.
 func lastReply(t testing.TB, c *daemon.Conn) daemon.Reply {
 	t.Helper()
