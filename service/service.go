@@ -48,14 +48,17 @@ func Register(s *varlink.Server, e *engine.Engine, log *logrus.Logger) error {
 	return nil
 }
 
-// authorize lets nobody but root and the daemon's own user ask for what concerns the daemon itself. Everything else is
-// decided by the socket's mode and, for methods that change something, by which socket it is.
+// authorize lets nobody but root and the daemon's own user ask for what concerns the daemon itself, nor for anything on an
+// abstract socket, which has no mode to say more, unless it is one for everybody to read on. Everything else is decided by
+// the socket's mode and, for methods that change something, by which socket it is.
 func authorize(_ context.Context, c *varlink.Call) error {
+	private := c.AbstractSocket() && !c.ReadOnlySocket()
 	switch c.Method() {
 	case systemdservice.Interface + ".SetLogLevel", systemdservice.Interface + ".GetEnvironment":
-		if !trusted(c.Peer()) {
-			return &varlink.PermissionDeniedError{}
-		}
+		private = true
+	}
+	if private && !trusted(c.Peer()) {
+		return &varlink.PermissionDeniedError{}
 	}
 	return nil
 }

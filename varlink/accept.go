@@ -154,6 +154,7 @@ func (s *Server) admit(conn *net.UnixConn, readOnly bool) (*serverConn, error) {
 		return nil, &LimitError{Limit: "MaxConnectionsPerUID", Value: int64(mostUID)}
 	}
 	c := newServerConn(s, w, peer, readOnly)
+	c.abstract = isAbstract(conn.LocalAddr().String())
 	s.conns[c] = struct{}{}
 	s.perUID[peer.UID]++
 	s.running.Add(1)

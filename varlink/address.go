@@ -29,6 +29,9 @@ func parseAddress(address string) (*net.UnixAddr, error) {
 	return &net.UnixAddr{Name: path, Net: "unix"}, nil
 }
 
+// isAbstract tells whether a socket's address is abstract; that of a socket without any is a lone @.
+func isAbstract(name string) bool { return len(name) > 1 && name[0] == '@' }
+
 // maxPath is what fits into a socket address with its NUL.
 const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
 

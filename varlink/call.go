@@ -77,6 +77,10 @@ func (c *Call) Peer() Peer { return c.conn.peer }
 // ReadOnlySocket says whether the call came over a socket that was served with ReadOnly.
 func (c *Call) ReadOnlySocket() bool { return c.conn.readOnly }
 
+// AbstractSocket says whether the call came over a socket with an abstract address. Such a one has no mode: everybody on
+// the host can connect to it, and whoever is in a container that shares the host's network.
+func (c *Call) AbstractSocket() bool { return c.conn.abstract }
+
 // MethodIsReadOnly says whether the method is marked as ReadOnly.
 func (c *Call) MethodIsReadOnly() bool { return c.target.ReadOnly }
 

@@ -40,6 +40,7 @@ type serverConn struct {
 	wire     *wire
 	peer     Peer
 	readOnly bool
+	abstract bool
 	watch    hangupWatch
 
 	// mu guards what follows.

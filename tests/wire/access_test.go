@@ -52,6 +52,34 @@ func TestFullSocketIsTheOwners(t *testing.T) {
 	}
 }
 
+// TestAbstractSocket has no mode, so the peer's uid must do.
+func TestAbstractSocket(t *testing.T) {
+	t.Parallel()
+	full := fmt.Sprintf("@imaged-test-%d", os.Getpid())
+	readOnly := full + "-ro"
+	daemon.Start(t, daemon.Options{Args: []string{"--address", "unix:" + full, "--read-only-address", "unix:" + readOnly}})
+	for _, c := range []struct {
+		path, method string
+		uid          int
+		want         string
+	}{
+		{full, "io.imaged.images.Prune", 0, ""},
+		{full, "io.imaged.images.Prune", daemon.Nobody, permissionDenied},
+		{full, "io.imaged.images.List", daemon.Nobody, permissionDenied},
+		{full, "org.varlink.service.GetInfo", daemon.Nobody, ""},
+		{readOnly, "io.imaged.images.List", daemon.Nobody, ""},
+		{readOnly, "io.imaged.images.Prune", daemon.Nobody, permissionDenied},
+	} {
+		conn, err := daemon.DialAs(t, c.path, c.uid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := conn.Call(t, c.method, ""); r.Error != c.want {
+			t.Errorf("%d calls %s on %s: %s", c.uid, c.method, c.path, r.Raw)
+		}
+	}
+}
+
 // open lets everybody in, as an operator may who trusts a group.
 func (w *world) open(t testing.TB) {
 	t.Helper()
