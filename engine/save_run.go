@@ -177,7 +177,11 @@ func (x *exporter) plan(img *index.Image) {
 		}
 		tracker.Add(blob)
 	}
-	tracker.Add(progress.Blob{Digest: digest.Canonical.String() + ":" + img.ID, Kind: progress.Config})
+	blob := progress.Blob{Digest: digest.Canonical.String() + ":" + img.ID, Kind: progress.Config}
+	if raw, err := img.Raw(); err == nil { // else whoever reads it next has the error
+		blob.Size = new(int64(len(raw)))
+	}
+	tracker.Add(blob)
 }
 
 // source makes a reference to an image of the store that is read directly.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containers/image/v5/docker/reference"
@@ -198,7 +199,16 @@ func TestSaveTellsHowFarItIs(t *testing.T) {
 	t.Parallel()
 	p := openPuller(t)
 	_, layers := putSaved(t, p)
-	w, err := p.Save(t.Context(), []string{"saved:1", "other"}, engine.SaveOptions{Format: engine.DockerArchive, Output: io.Discard})
+	var once sync.Once
+	out := writerFunc(func(b []byte) (int, error) {
+		once.Do(func() {
+			if s := p.Jobs().List(0)[0].Progress; s == nil || s.Total == nil {
+				t.Errorf("progress at the first byte: %+v", s)
+			}
+		})
+		return len(b), nil
+	})
+	w, err := p.Save(t.Context(), []string{"saved:1", "other"}, engine.SaveOptions{Format: engine.DockerArchive, Output: out})
 	if err != nil {
 		t.Fatal(err)
 	}
