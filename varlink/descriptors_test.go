@@ -71,6 +71,18 @@ func TestDescriptorsThatAreNamedWrongly(t *testing.T) {
 	}
 }
 
+func TestDescriptorsInTheMiddleOfAMessage(t *testing.T) {
+	t.Parallel()
+	p := connect(t, newServer(t, nil))
+	message := call("ReadFile", `{"fileDescriptor":0}`)
+	if _, err := p.Write([]byte(call("Empty", `{}`) + "\x00" + message[:10])); err != nil {
+		t.Fatal(err)
+	}
+	p.expect(emptyReply) // so the server has the beginning, too
+	p.sendFiles(message[10:], pipeWith(t, "one"))
+	p.expectClosed()
+}
+
 func TestDescriptorFlood(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

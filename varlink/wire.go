@@ -3,6 +3,7 @@ package varlink
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -217,8 +218,9 @@ func (w *wire) take(fd int, into []byte) error {
 	return readError(n, err)
 }
 
-// takeWithFiles reads bytes of one message, and the descriptors that come with them.
+// takeWithFiles reads bytes of one message, and the descriptors that come with them, which must be with its first.
 func (w *wire) takeWithFiles(fd int, into []byte) error {
+	begun := w.end > w.start
 	if w.oob == nil {
 		w.oob = make([]byte, rightsSize)
 	}
@@ -230,6 +232,9 @@ func (w *wire) takeWithFiles(fd int, into []byte) error {
 	if oobn > 0 {
 		files, err := parseRights(w.oob[:oobn])
 		w.files = append(w.files, files...)
+		if err == nil && begun {
+			err = fmt.Errorf("%w: descriptors after its beginning", errMalformed)
+		}
 		if err != nil {
 			return err
 		}
