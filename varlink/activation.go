@@ -49,6 +49,10 @@ func ActivationSockets(opts ...ActivationOption) ([]ActivationSocket, error) {
 	if err != nil || count < 0 || count > maxActivation {
 		_ = os.Setenv("LISTEN_FDS", "0") // cannot fail for such a name and value
 	}
+	if !o.anyProcess && !sameProcess(os.Getenv("LISTEN_PIDFDID")) {
+		_ = os.Setenv("LISTEN_FDS", "0")
+	}
+	_ = os.Unsetenv("LISTEN_PIDFDID") // its package knows nothing of it
 	if o.anyProcess {
 		_ = os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	}
@@ -64,10 +68,28 @@ func ActivationSockets(opts ...ActivationOption) ([]ActivationSocket, error) {
 		errs = append(errs, err, f.Close()) // s has its own copy
 	}
 	if err := errors.Join(errs...); err != nil {
-		closeSockets(sockets)
+		for _, s := range sockets {
+			s.Close()
+		}
 		return nil, err
 	}
 	return sockets, nil
+}
+
+// sameProcess tells whether the number of a pidfd is this process's: its id may have been another's before. Without a
+// number, or on a kernel whose pidfds have none, it is.
+func sameProcess(number string) bool {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if number == "" || err != nil {
+		return true
+	}
+	defer func() { _ = unix.Close(fd) }() // nothing was written
+	var system unix.Statfs_t
+	var status unix.Stat_t
+	if unix.Fstatfs(fd, &system) != nil || system.Type != unix.PID_FS_MAGIC || unix.Fstat(fd, &status) != nil {
+		return true
+	}
+	return number == strconv.FormatUint(status.Ino, 10)
 }
 
 // activationSocket tells a listening socket from a connected one.
@@ -105,13 +127,12 @@ func activationSocket(f *os.File) (ActivationSocket, error) {
 	return ActivationSocket{}, errors.Join(fmt.Errorf("%s: not a Unix socket", subject), c.Close())
 }
 
-func closeSockets(sockets []ActivationSocket) {
-	for _, s := range sockets {
-		if s.Listener != nil {
-			_ = s.Listener.Close() // given up; the error that led here is the one to report
-		}
-		if s.Conn != nil {
-			_ = s.Conn.Close()
-		}
+// Close closes the socket, for one that is not to be served.
+func (s ActivationSocket) Close() {
+	if s.Listener != nil {
+		_ = s.Listener.Close() // given up
+	}
+	if s.Conn != nil {
+		_ = s.Conn.Close()
 	}
 }

@@ -33,8 +33,13 @@ func activated() bool {
 
 func serveActivated(mode string) error {
 	var opts []varlink.ActivationOption
-	if mode == "any" {
+	switch mode {
+	case "any":
 		opts = append(opts, varlink.AnyProcess())
+	case "pidfd":
+		if err := os.Setenv("LISTEN_PIDFDID", pidfdNumber()); err != nil {
+			return err
+		}
 	}
 	sockets, err := varlink.ActivationSockets(opts...)
 	if err != nil {
@@ -44,6 +49,9 @@ func serveActivated(mode string) error {
 		if _, ok := os.LookupEnv(name); ok {
 			return errors.New(name + " is still set")
 		}
+	}
+	if _, ok := os.LookupEnv("LISTEN_PIDFDID"); ok {
+		return errors.New("LISTEN_PIDFDID is still set")
 	}
 	s := &varlink.Server{Vendor: mode}
 	results := make(chan error, len(sockets))
@@ -71,6 +79,21 @@ func serveActivated(mode string) error {
 		err = errors.Join(err, <-results)
 	}
 	return err
+}
+
+// pidfdNumber is the number of this process's pidfds; "" where they have none of their own.
+func pidfdNumber() string {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var system unix.Statfs_t
+	var status unix.Stat_t
+	if unix.Fstatfs(fd, &system) != nil || system.Type != unix.PID_FS_MAGIC || unix.Fstat(fd, &status) != nil {
+		return ""
+	}
+	return strconv.FormatUint(status.Ino, 10)
 }
 
 // inherited checks that child processes would not get the socket.
@@ -118,7 +141,7 @@ func startActivated(t *testing.T, mode, names string, sockets ...interface{ File
 
 func TestFault08ActivationWithListeners(t *testing.T) {
 	t.Parallel()
-	for mode, names := range map[string]string{"named": "varlink:varlink-ro", "unnamed": "", "any": "varlink:varlink-ro"} {
+	for mode, names := range map[string]string{"named": "varlink:varlink-ro", "unnamed": "", "any": "varlink:varlink-ro", "pidfd": "varlink:varlink-ro"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			dir := shortDir(t)
@@ -223,5 +246,17 @@ func TestNoActivation(t *testing.T) {
 	t.Setenv("LISTEN_PID", "1")
 	if sockets, err := varlink.ActivationSockets(); err != nil || len(sockets) > 0 {
 		t.Errorf("another process's sockets: %v, %v", sockets, err)
+	}
+}
+
+func TestActivationOfAnEarlierProcess(t *testing.T) {
+	if pidfdNumber() == "" {
+		t.Skip("pidfds have no numbers of their own here")
+	}
+	t.Setenv("LISTEN_FDS", "1")
+	t.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	t.Setenv("LISTEN_PIDFDID", "1")
+	if sockets, err := varlink.ActivationSockets(); err != nil || len(sockets) > 0 {
+		t.Errorf("the sockets of one with the same id: %v, %v", sockets, err)
 	}
 }

@@ -59,7 +59,7 @@ func moveBack() error {
 		}
 	}
 	if count > 0 {
-		return errors.Join(os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid())), os.Unsetenv(asideEnv))
+		return errors.Join(os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid())), os.Unsetenv("LISTEN_PIDFDID"), os.Unsetenv(asideEnv))
 	}
 	return os.Unsetenv(asideEnv)
 }

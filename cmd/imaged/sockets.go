@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
@@ -14,8 +15,14 @@ import (
 	"github.com/imaged-project/imaged/varlink"
 )
 
-// readOnlyName is the FileDescriptorName of a socket whose clients may only read.
-const readOnlyName = "varlink-ro"
+// The FileDescriptorNames of the sockets to serve: readOnlyName is one whose clients may only read. What has another name
+// is served fully if no socket has one of these.
+const (
+	fullName     = "varlink"
+	readOnlyName = "varlink-ro"
+)
+
+func isNamed(p varlink.ActivationSocket) bool { return p.Name == fullName || p.Name == readOnlyName }
 
 // sockets are what the daemon serves.
 type sockets struct {
@@ -35,9 +42,13 @@ func open(o options) (s sockets, err error) {
 			s.close()
 		}
 	}()
+	named := slices.ContainsFunc(passed, isNamed)
 	for _, p := range passed {
 		s.activated = true
 		switch {
+		case named && !isNamed(p):
+			logrus.Warnf("the passed socket %q is not served: others are named %s or %s", p.Name, fullName, readOnlyName)
+			p.Close()
 		case p.Conn != nil:
 			s.connected = append(s.connected, p)
 		case p.Name == readOnlyName:

@@ -107,6 +107,23 @@ func TestActivation(t *testing.T) {
 	}
 }
 
+// TestActivationLeavesOtherSocketsAlone, if some are named as its own.
+func TestActivationLeavesOtherSocketsAlone(t *testing.T) {
+	t.Parallel()
+	d := daemon.Prepare(t, daemon.Options{})
+	other, readOnly := listener(t, d.Socket), listener(t, d.ReadOnlySocket)
+	cmd := activated(d, d.Command(t, d.StoreArgs()...), "other", "varlink-ro")
+	cmd.ExtraFiles = []*os.File{other, readOnly}
+	d.Run(t, cmd, false)
+	wantPing(t, daemon.Dial(t, d.ReadOnlySocket))
+	if err := other.Close(); err != nil { // the last copy, if the daemon has none
+		t.Fatal(err)
+	}
+	if _, err := net.Dial("unix", d.Socket); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the other socket is served: %v", err)
+	}
+}
+
 func TestIdleExit(t *testing.T) {
 	t.Parallel()
 	slow := stall(t)
