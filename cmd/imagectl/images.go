@@ -46,6 +46,9 @@ With IMAGE only those that it names; it may hold wildcards, as --filter referenc
 	completeFilters(cmd, imageFilters)
 	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
 		for _, pattern := range args {
+			if slices.ContainsFunc(o.filters, func(filter string) bool { return strings.HasPrefix(filter, "reference=") }) {
+				return usagef("give one of them", "IMAGE and --filter reference= both say which names to show")
+			}
 			o.filters = append(o.filters, "reference="+pattern)
 		}
 		return a.withSession(ctx, func(s *session) error { return a.runImages(ctx, s, o) })
