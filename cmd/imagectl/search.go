@@ -35,7 +35,7 @@ func newSearchCommand(a *app) *cobra.Command {
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&o.filters, "filter", "f", nil, "show only what has stars=`N` or more, is-official[=BOOL], is-automated[=BOOL]; may be given again")
+	flags.StringArrayVarP(&o.filters, "filter", "f", nil, "show only what has `KEY[=VALUE]`: stars=N or more, is-official[=BOOL], is-automated[=BOOL]; may be given again")
 	flags.StringVar(&o.format, "format", "", "json, or a Go `template` for each line; with \"table \" before it, in columns")
 	flags.Int64Var(&o.limit, "limit", 25, "most results of a registry")
 	flags.BoolVar(&o.listTags, "list-tags", false, "list the tags of the repository")

@@ -32,7 +32,7 @@ It goes on until ^C, which as ever ends it with code 130.`,
 		Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&o.filters, "filter", "f", nil, "show only events with event=`KIND` or image=NAME, or with != those without; may be given again")
+	flags.StringArrayVarP(&o.filters, "filter", "f", nil, "show only events with `KEY=VALUE`: event=KIND or image=NAME, or with != those without; may be given again")
 	flags.StringVar(&o.format, "format", "", "json, or a Go `template` for each line")
 	flags.BoolVar(&o.noTrunc, "no-trunc", false, "show whole ids")
 	completeFilters(cmd, []string{"event=", "image="})
