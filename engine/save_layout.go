@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/containers/image/v5/copy"
 	dockerarchive "github.com/containers/image/v5/docker/archive"
@@ -62,10 +63,12 @@ func (s *saver) copyImage(ctx context.Context, dest types.ImageReference, image 
 }
 
 // dockerArchive writes images as docker save does. The library writes to a path only, so it gets that of our descriptor.
+// When it fails, it ends the archive nevertheless, with the images that it had; whoever reads that must not take it for
+// all of them.
 func (s *saver) dockerArchive(ctx context.Context, out *output, images []*savedImage) error {
 	if file := out.whole(); file != nil {
-		if err := s.writeDockerArchive(ctx, file, images); err != nil {
-			return err
+		if err := s.writeDockerArchive(ctx, file, images, func() {}); err != nil {
+			return errors.Join(err, file.Truncate(0)) // it was empty
 		}
 		return out.wroteWhole()
 	}
@@ -75,21 +78,41 @@ func (s *saver) dockerArchive(ctx context.Context, out *output, images []*savedI
 	}
 	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, pipeSize) // faster, but not needed
 	copied := make(chan error, 1)
+	valve := &valve{Writer: out}
 	go func() {
-		_, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{r}, make([]byte, pipeSize))
+		_, err := io.CopyBuffer(valve, struct{ io.Reader }{r}, make([]byte, pipeSize))
 		copied <- errors.Join(err, r.Close()) // whoever still writes gets an error
 	}()
-	err = s.writeDockerArchive(ctx, w, images)
+	err = s.writeDockerArchive(ctx, w, images, func() { valve.closed.Store(true) })
 	return errors.Join(err, w.Close(), <-copied)
 }
 
-func (s *saver) writeDockerArchive(ctx context.Context, file *os.File, images []*savedImage) (err error) {
+// valve lets nothing more through once it is closed.
+type valve struct {
+	io.Writer
+	closed atomic.Bool
+}
+
+func (v *valve) Write(p []byte) (int, error) {
+	if v.closed.Load() {
+		return len(p), nil
+	}
+	return v.Writer.Write(p)
+}
+
+// writeDockerArchive calls failed, if it fails, before the library ends the archive.
+func (s *saver) writeDockerArchive(ctx context.Context, file *os.File, images []*savedImage, failed func()) (err error) {
 	sys := s.e.systemContext()
 	w, err := dockerarchive.NewWriter(sys, descriptorPath(file.Fd()))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() {
+		if err != nil {
+			failed()
+		}
+		err = errors.Join(err, w.Close())
+	}()
 	for _, image := range images {
 		dest, err := w.NewReference(nil)
 		if err != nil {

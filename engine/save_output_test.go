@@ -59,6 +59,38 @@ func TestSaveOfWhatOthersRemove(t *testing.T) {
 	wantFailure(t, "save what goes meanwhile", err, "ImageNotFound")
 }
 
+// TestFailedSaveIsNoArchive saves an image, and then one of which a layer is damaged: what was written must not pass for
+// an archive of the first alone.
+func TestFailedSaveIsNoArchive(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	ids, _ := putSaved(t, p)
+	img, err := p.Store().Image(ids[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	split := filepath.Join(p.dirs.Root, "overlay-layers", img.TopLayer+".tar-split.gz")
+	if err := os.WriteFile(split, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stream bytes.Buffer
+	_, err = p.save(t, engine.SaveOptions{Format: engine.DockerArchive, Output: &stream}, "saved:1", "other")
+	wantFailure(t, "save to a stream", err, "Failed")
+	if bytes.Contains(stream.Bytes(), []byte("manifest.json")) {
+		t.Error("the stream is a whole archive")
+	}
+	path := filepath.Join(t.TempDir(), "out")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.save(t, engine.SaveOptions{Format: engine.DockerArchive, Output: file}, "saved:1", "other")
+	wantFailure(t, "save to a file", err, "Failed")
+	if info, err := os.Stat(path); err != nil || info.Size() > 0 {
+		t.Errorf("the file has something: %+v, %v", info, err)
+	}
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
