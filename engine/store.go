@@ -11,10 +11,11 @@ import (
 	storagetypes "github.com/containers/storage/types"
 
 	"github.com/imaged-project/imaged/engine/recovery"
+	"github.com/imaged-project/imaged/engine/stores"
 )
 
-// stores guards the library's list of open stores: it locks that itself when it adds one, not when it frees one.
-var stores sync.Mutex
+// transport guards which store the library's transport of images in stores has.
+var transport sync.Mutex
 
 // storeOptions say which store the host's storage.conf and the options describe.
 func storeOptions(opts Options) (storage.StoreOptions, error) {
@@ -52,9 +53,7 @@ func openStore(ctx context.Context, opts Options) (*guardedStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	stores.Lock()
-	store, err := storage.GetStore(so)
-	stores.Unlock()
+	store, err := stores.Open(so)
 	if err != nil {
 		found.Abandon()
 		return nil, err
@@ -63,8 +62,8 @@ func openStore(ctx context.Context, opts Options) (*guardedStore, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeStore(store))
 	}
-	stores.Lock()
-	defer stores.Unlock()
+	transport.Lock()
+	defer transport.Unlock()
 	// The libraries parse containers-storage: names with this one. Our own code makes its references from the
 	// store itself, so that two engines do not meet here.
 	istorage.Transport.SetStore(guard)
@@ -74,12 +73,8 @@ func openStore(ctx context.Context, opts Options) (*guardedStore, error) {
 // closeStore unmounts what the store's driver mounted for itself and forgets the store. Layers that a container has
 // mounted stay so.
 func closeStore(store storage.Store) error {
-	stores.Lock()
-	defer stores.Unlock()
-	_, err := store.Shutdown(false)
-	store.Free()
-	if errors.Is(err, storage.ErrLayerUsedByContainer) {
-		return nil
+	if err := stores.Close(store, false); !errors.Is(err, storage.ErrLayerUsedByContainer) {
+		return err
 	}
-	return err
+	return nil
 }

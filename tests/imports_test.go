@@ -77,6 +77,7 @@ var layers = []layer{
 	},
 	{
 		folder: "engine/enginetest",
+		ours:   []string{"engine/stores"},
 		theirs: []string{"github.com/containers/storage", "github.com/opencontainers", "go.uber.org/goleak", "golang.org/x/sys"},
 		reason: "stores and images for the engine's tests, made without the code under test",
 	},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/imaged-project/imaged/engine/direct"
 	"github.com/imaged-project/imaged/engine/enginetest"
+	"github.com/imaged-project/imaged/engine/stores"
 )
 
 func TestMain(m *testing.M) { enginetest.Main(m) }
@@ -134,12 +135,12 @@ func TestLayersComeBackByteForByte(t *testing.T) {
 	t.Run("vfs", func(t *testing.T) {
 		t.Parallel()
 		dirs := enginetest.NewDirs(t)
-		store, err := storage.GetStore(storage.StoreOptions{GraphRoot: dirs.Root, RunRoot: dirs.RunRoot, GraphDriverName: "vfs"})
+		store, err := stores.Open(storage.StoreOptions{GraphRoot: dirs.Root, RunRoot: dirs.RunRoot, GraphDriverName: "vfs"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		testLayersComeBack(t, store)
-		if _, err := store.Shutdown(true); err != nil {
+		if err := stores.Close(store, true); err != nil {
 			t.Error(err)
 		}
 	})

@@ -3,10 +3,11 @@ package enginetest
 import (
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/containers/storage"
+
+	"github.com/imaged-project/imaged/engine/stores"
 )
 
 // Dirs are the folders of an engine under test.
@@ -20,9 +21,6 @@ type Dirs struct {
 	// Tmp is for big temporary files.
 	Tmp string
 }
-
-// freeing guards the library's list of open stores, which it does not lock itself when it frees one.
-var freeing sync.Mutex
 
 // Driver is the storage driver of stores under test.
 const Driver = "overlay"
@@ -50,9 +48,7 @@ func NewDirs(t testing.TB) Dirs {
 // Store returns the store that is open on the folders, the same that an engine there uses.
 func Store(t testing.TB, d Dirs) storage.Store {
 	t.Helper()
-	freeing.Lock()
-	defer freeing.Unlock()
-	store, err := storage.GetStore(storage.StoreOptions{GraphRoot: d.Root, RunRoot: d.RunRoot, GraphDriverName: Driver})
+	store, err := stores.Open(storage.StoreOptions{GraphRoot: d.Root, RunRoot: d.RunRoot, GraphDriverName: Driver})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,12 +60,9 @@ func OpenStore(t testing.TB, d Dirs) storage.Store {
 	t.Helper()
 	store := Store(t, d)
 	t.Cleanup(func() {
-		if _, err := store.Shutdown(true); err != nil {
+		if err := stores.Close(store, true); err != nil {
 			t.Error(err)
 		}
-		freeing.Lock()
-		defer freeing.Unlock()
-		store.Free()
 	})
 	return store
 }
