@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/imaged-project/imaged/tests/registrytest"
@@ -18,7 +19,7 @@ import (
 )
 
 // images are what the registry has. The template's store has keep:1, which no operation touches and which must be whole
-// after every case, and app:1 with a second name.
+// after every case, app:1 with a second name, and an image without a name.
 var images = map[string]registrytest.ImageOptions{
 	"keep:1": {Layers: 2, LayerSize: 512 << 10},
 	"app:1":  {Layers: 3, LayerSize: 1 << 20},
@@ -63,7 +64,7 @@ var operations = []operation{
 	{
 		name:  "import",
 		grows: true,
-		call:  importRootFS,
+		call:  func(ctx context.Context, c *varlink.Client) error { return importRootFS(ctx, c, new(imported)) },
 		after: func(_, after state) { after[imported] = anyID },
 		again: func(ctx context.Context, c *varlink.Client) error { return remove(ctx, c, imported) },
 	},
@@ -135,7 +136,20 @@ var operations = []operation{
 			return err
 		},
 	},
+	{
+		name: "prune",
+		call: func(ctx context.Context, c *varlink.Client) error {
+			_, err := generated.NewClient(c).Prune(ctx, generated.PruneIn{})
+			return err
+		},
+		after: func(_, after state) {
+			maps.DeleteFunc(after, func(name, _ string) bool { return strings.HasPrefix(name, nameless) })
+		},
+	},
 }
+
+// nameless is what begins the line of an image without a name in a state.
+const nameless = "sha256:"
 
 // imported is the name of the image that import makes; its id is another one each time.
 const (
@@ -193,12 +207,12 @@ func load(ctx context.Context, c *varlink.Client) error {
 }
 
 // importRootFS imports a file tree that is a copy of nothing.
-func importRootFS(ctx context.Context, c *varlink.Client) error {
+func importRootFS(ctx context.Context, c *varlink.Client, name *string) error {
 	f, err := os.Open(world.rootFS)
 	if err != nil {
 		return err
 	}
-	_, err = transfers.NewClient(c).Import(ctx, transfers.ImportIn{FileDescriptor: new(c.PushFile(f)), Name: new(imported)})
+	_, err = transfers.NewClient(c).Import(ctx, transfers.ImportIn{FileDescriptor: new(c.PushFile(f)), Name: name})
 	return err
 }
 
@@ -234,7 +248,7 @@ func list(ctx context.Context, c *varlink.Client) (state, error) {
 			}
 		}
 		if len(image.Names) == 0 {
-			s["sha256:"+image.ID] = image.ID
+			s[nameless+image.ID] = image.ID
 		}
 	}
 	return s, nil
@@ -289,8 +303,10 @@ func fillTemplate(ctx context.Context, c *varlink.Client) error {
 	if err := remove(ctx, c, newID); err != nil {
 		return err
 	}
-	_, err = generated.NewClient(c).Tag(ctx, generated.TagIn{Name: appID, Tags: []string{second}})
-	return err
+	if _, err = generated.NewClient(c).Tag(ctx, generated.TagIn{Name: appID, Tags: []string{second}}); err != nil {
+		return err
+	}
+	return importRootFS(ctx, c, nil)
 }
 
 // callTimeout bounds a call under a fault.
