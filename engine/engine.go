@@ -175,7 +175,13 @@ func (e *Engine) rlockImage(ctx context.Context, key string) (unlock func(), err
 
 // durable returns once all that was written to the store is on the disk. Whoever changed the store calls it before
 // saying so.
-func (e *Engine) durable() error { return e.durableUnless(context.Background()) }
+func (e *Engine) durable() error {
+	// On a full disk one can still remove images.
+	if err := e.guard.journal.Flush(); err != nil && !diskRefuses(err) {
+		return e.localError("write journal", err)
+	}
+	return e.durableUnless(context.Background())
+}
 
 // durableUnless is durable for what can be given up: it does not wait any longer than its context lives.
 func (e *Engine) durableUnless(ctx context.Context) error {

@@ -134,17 +134,24 @@ func (g *guardedStore) CreateImage(id string, names []string, layer, metadata st
 			return nil, &errdefs.Failed{Err: fmt.Errorf("layer %s: %w, and something uses it, so that it cannot be made anew; remove the containers that use it, and start imaged again", l, err)}
 		}
 	}
+	var made []string
+	if !g.Exists(id) { // else it may be one without a name that was acknowledged long ago
+		made = []string{id}
+	}
 	img, err := put(g, func() (*storage.Image, error) {
 		if err := g.sync.sync(context.Background()); err != nil {
 			return nil, err
 		}
 		return g.Store.CreateImage(id, names, layer, metadata, options)
-	}, id)
+	}, made...)
 	if err == nil || errors.Is(err, storage.ErrDuplicateID) {
-		g.journal.Forget(append(chain, id)...)
+		g.journal.Forget(chain...)
 	}
 	return img, err
 }
+
+// settle says that images are made, with the names that they are to have.
+func (g *guardedStore) settle(ids ...string) { g.journal.Settle(ids...) }
 
 // DeleteLayer implements storage.Store.
 func (g *guardedStore) DeleteLayer(id string) error {
@@ -166,6 +173,9 @@ func (g *guardedStore) DeleteImage(id string, commit bool) ([]string, error) {
 	layers, err := get(g, func() ([]string, error) { return g.Store.DeleteImage(id, commit) })
 	if err == nil || g.Exists(id) {
 		g.journal.Forget(chain...)
+	}
+	if err == nil {
+		g.journal.Forget(id)
 	}
 	return layers, err
 }

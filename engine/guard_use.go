@@ -134,7 +134,11 @@ func (g *guardedStore) SetMetadata(id, metadata string) error {
 
 // AddNames implements storage.Store.
 func (g *guardedStore) AddNames(id string, names []string) error {
-	return g.use(func() error { return g.Store.AddNames(id, names) })
+	err := g.use(func() error { return g.Store.AddNames(id, names) })
+	if err == nil {
+		g.settle(id)
+	}
+	return err
 }
 
 // RemoveNames implements storage.Store.

@@ -63,6 +63,7 @@ func (s *storing) run(ctx context.Context) error {
 	}
 	for _, img := range s.images {
 		operation.Made(img.ID())
+		s.e.guard.settle(img.ID())
 	}
 	if err := s.e.durable(); err != nil {
 		return err

@@ -1,8 +1,11 @@
 package engine_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -102,5 +105,23 @@ func checkStore(t testing.TB, p puller) {
 	}
 	if len(report.Layers)+len(report.ROLayers)+len(report.Images)+len(report.ROImages)+len(report.Containers) > 0 {
 		t.Errorf("the store is damaged: %+v", report)
+	}
+}
+
+// TestLoadedImagesWithoutANameAreSettled holds that an engine after a crash would not take them for half made.
+func TestLoadedImagesWithoutANameAreSettled(t *testing.T) {
+	t.Parallel()
+	p := openPuller(t)
+	result, err := p.upload(t, archivetest.Tar(t, archivetest.OCI(t, twoLayers(t, "nameless"))...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := filepath.Glob(filepath.Join(p.dirs.Root, "imaged", "*", "record.json"))
+	if err != nil || len(records) != 1 {
+		t.Fatalf("records: %v, %v", records, err)
+	}
+	text, err := os.ReadFile(records[0])
+	if err != nil || bytes.Contains(text, []byte(result.IDs[0])) {
+		t.Errorf("%s, %v", text, err)
 	}
 }

@@ -69,6 +69,7 @@ func (p *puller) pullDurably(ctx context.Context, operation *events.Operation) (
 	for _, id := range result.IDs {
 		operation.Made(id)
 	}
+	p.e.guard.settle(result.IDs...)
 	p.reporter.Progress().SetPhase(progress.Committing)
 	return result, p.e.durable()
 }

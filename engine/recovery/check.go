@@ -95,11 +95,9 @@ func checkOverlay(store storage.Store, layer *storage.Layer) error {
 	return nil
 }
 
-// checkImage looks at an image's documents. Half made is one that has none yet, and nothing that it could be known by.
+// checkImage looks at an image's documents. Half made is one that was being made, and has no name yet.
 func checkImage(store storage.Store, img *storage.Image, touched bool) error {
-	has := false
 	for _, key := range img.BigDataNames {
-		has = has || key == manifestKey
 		data, err := store.ImageBigData(img.ID, key)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
@@ -111,7 +109,7 @@ func checkImage(store storage.Store, img *storage.Image, touched bool) error {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
 	}
-	if touched && !has && len(img.Names) == 0 {
+	if touched && len(img.Names) == 0 {
 		return fmt.Errorf("%w: half made", errDamaged)
 	}
 	return nil

@@ -29,6 +29,7 @@ type Journal struct {
 	dir     *owned.Dir // nil: no change yet
 	record  record
 	busy    int  // changes that run
+	settled bool // the record says less than what was written down
 	durable bool // the record is on the disk, not only written
 }
 
@@ -108,6 +109,27 @@ func (j *Journal) Forget(ids ...string) {
 	}
 }
 
+// Settle drops images that were noted, since they are what they were to become. Flush writes that down.
+func (j *Journal) Settle(ids ...string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, id := range ids {
+		j.settled = j.settled || j.record.Touched[id]
+		delete(j.record.Touched, id)
+	}
+}
+
+// Flush writes down what was settled: else the next engine could take an image that was acknowledged for half made. It is on
+// the disk when the file system is.
+func (j *Journal) Flush() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.dir == nil || !j.settled {
+		return nil
+	}
+	return j.write(false)
+}
+
 // Noted returns what was noted and not forgotten.
 func (j *Journal) Noted() []string {
 	j.mu.Lock()
@@ -168,7 +190,7 @@ func (j *Journal) write(sync bool) error {
 	if err := j.record.write(j.dir.Path, sync); err != nil {
 		return err
 	}
-	j.durable = j.durable || sync
+	j.durable, j.settled = j.durable || sync, false
 	if !sync {
 		return nil
 	}

@@ -220,6 +220,26 @@ func TestHalfMadeGoes(t *testing.T) {
 	}
 }
 
+// TestImageWithoutAName has two whole images without a name: one was to get one, the other one was acknowledged.
+func TestImageWithoutAName(t *testing.T) {
+	t.Parallel()
+	l := leave(t, false)
+	half := enginetest.AddImage(t, l.store, enginetest.Image{Layers: []string{"a", "e"}})
+	whole, err := l.store.Image(enginetest.AddImage(t, l.store, enginetest.Image{Layers: []string{"a", "f"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.journal.Note(half, whole.ID); err != nil {
+		t.Fatal(err)
+	}
+	l.journal.Settle(whole.ID)
+	if err := l.journal.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	l.recover()
+	l.holds(5, l.old, l.new, whole)
+}
+
 func TestImageWithoutItsDocuments(t *testing.T) {
 	t.Parallel()
 	l := leave(t, false)
