@@ -112,6 +112,9 @@ func TestPullRefusesDamagedImages(t *testing.T) {
 		"digest of the configuration": {layer: good, diffID: diffID, change: func(m *ociv1.Manifest) {
 			m.Config.Digest = digest.Digest("sha256:" + strings.Repeat("../", 21) + "x")
 		}},
+		"another digest of the configuration": {layer: good, diffID: diffID, change: func(m *ociv1.Manifest) {
+			m.Config.Digest = digest.SHA512.FromString("{}")
+		}},
 		"bad diff id": {layer: good, diffID: "sha256:../x"},
 		"more layers than the configuration has": {layer: good, diffID: diffID, change: func(m *ociv1.Manifest) {
 			m.Layers = append(m.Layers, m.Layers[0])

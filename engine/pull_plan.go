@@ -177,6 +177,9 @@ func (a *attempt) checkBlobs(plan *pullPlan) (err error) {
 			return damaged(fmt.Sprintf("manifest: %s %q", b.Kind, b.Digest), err)
 		}
 	}
+	if config.Digest != "" && config.Digest.Algorithm() != digest.Canonical { // an image's id is such a digest
+		return damaged("manifest", fmt.Errorf("the digest of its configuration is not of SHA-256: %s", config.Digest))
+	}
 	a.reporter.Progress().Add(blobs...)
 	return nil
 }
