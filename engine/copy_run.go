@@ -31,6 +31,8 @@ type copier struct {
 // run copies. It is the Run of the job.
 func (c *copier) run(ctx context.Context, r *jobs.Reporter) (any, error) {
 	c.reporter = r
+	defer errdefs.Hold(c.options.SourceCredentials.secrets())()
+	defer errdefs.Hold(c.options.DestinationCredentials.secrets())()
 	c.e.pulls.enter()
 	result, err := c.copy(ctx)
 	c.e.pulls.leave(c.e.store)
@@ -69,7 +71,7 @@ func originAt(at *place, p *puller) origin {
 	if at.named == nil {
 		return origin{reference: clean(at.text)}
 	}
-	return originOf(at.named, p.hasCredentials(at.named))
+	return p.originOf(at.named)
 }
 
 // puller makes a puller with the source's settings. Nothing is tried again: what was written cannot always be taken back.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/imaged-project/imaged/engine/errdefs"
@@ -35,6 +36,17 @@ type Credentials struct {
 	Username, Password string
 	// IdentityToken is what an OAuth2 login returned.
 	IdentityToken string
+}
+
+// shortestSecret is the length below which a password is no secret, but would be found in any text.
+const shortestSecret = 4
+
+// secrets are what must not be in a text. Nil has none.
+func (c *Credentials) secrets() []string {
+	if c == nil {
+		return nil
+	}
+	return slices.DeleteFunc([]string{c.Password, c.IdentityToken}, func(s string) bool { return len(s) < shortestSecret })
 }
 
 // String hides the credentials.

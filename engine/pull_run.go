@@ -39,6 +39,7 @@ type puller struct {
 // run pulls. It is the Run of the job.
 func (p *puller) run(ctx context.Context, r *jobs.Reporter) (any, error) {
 	p.reporter = r
+	defer errdefs.Hold(p.options.Credentials.secrets())()
 	operation := p.e.events.Begin()
 	defer operation.End()
 	result, err := p.pullDurably(ctx, operation)
@@ -196,7 +197,7 @@ func (p *puller) pullOne(ctx context.Context, named reference.Named, local *loca
 
 // retry attempts something with a registry until it works, fails for good, or fails too often.
 func (p *puller) retry(ctx context.Context, named reference.Named, try func(*attempt) error) error {
-	o := originOf(named, p.hasCredentials(named))
+	o := p.originOf(named)
 	delay, renewed := *p.options.RetryDelay, false
 	for n := 0; ; n++ {
 		err := p.attempt(ctx, o, try)

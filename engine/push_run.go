@@ -30,6 +30,7 @@ type pusher struct {
 // run pushes. It is the Run of the job.
 func (p *pusher) run(ctx context.Context, r *jobs.Reporter) (any, error) {
 	p.reporter = r
+	defer errdefs.Hold(p.remote.Credentials.secrets())()
 	data, err := p.push(ctx)
 	if err != nil && ctx.Err() != nil {
 		return nil, &errdefs.Cancelled{Job: r.Job(), Err: context.Cause(ctx)}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
@@ -35,14 +36,48 @@ type origin struct {
 	reference string // the full reference
 	registry  string // host and port
 	given     bool   // credentials were at hand
+
+	secrets []string // of the call
 }
 
-func originOf(named reference.Named, given bool) origin {
-	return origin{reference: named.String(), registry: reference.Domain(named), given: given}
+// originOf is where what the name stands for is asked for.
+func (p *puller) originOf(named reference.Named) origin {
+	return origin{
+		reference: named.String(), registry: reference.Domain(named), given: p.hasCredentials(named),
+		secrets: p.options.Credentials.secrets(),
+	}
 }
 
-// classify turns an error of talking to a registry, or of unpacking what it sent, into one of errdefs.
+// classify turns an error of talking to a registry, or of unpacking what it sent, into one of errdefs. Some registries
+// repeat what they were sent: the credentials of the call are not in it.
 func (e *Engine) classify(err error, o origin) error {
+	err = e.typed(err, o)
+	switch e := errdefs.Find(err).(type) { //nolint:errorlint // Find has unwrapped it
+	case *errdefs.AuthenticationRequired:
+		e.Reason = o.hide(e.Reason)
+	case *errdefs.AccessDenied:
+		e.Reason = o.hide(e.Reason)
+	case *errdefs.ReferenceNotFound:
+		e.Reason = o.hide(e.Reason)
+	case *errdefs.RegistryUnreachable:
+		e.Reason = o.hide(e.Reason)
+	case *errdefs.InvalidArchive:
+		e.Reason = o.hide(e.Reason)
+	case *errdefs.Failed:
+		e.Reason = o.hide(e.Reason)
+	}
+	return err
+}
+
+// hide takes the call's secrets out of what was said of it.
+func (o origin) hide(said string) string {
+	for _, secret := range o.secrets {
+		said = strings.ReplaceAll(said, secret, "…")
+	}
+	return said
+}
+
+func (e *Engine) typed(err error, o origin) error {
 	if err == nil || errdefs.Known(err) {
 		return err
 	}

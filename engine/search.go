@@ -75,6 +75,7 @@ func (e *Engine) Search(ctx context.Context, term string, o SearchOptions) ([]Se
 	if err := o.check(term, registry); err != nil {
 		return nil, err
 	}
+	defer errdefs.Hold(o.Credentials.secrets())()
 	registries := []string{registry}
 	if registry == "" {
 		var err error
@@ -178,7 +179,7 @@ func (s *searcher) ask(ctx context.Context, registry string) ([]SearchResult, er
 	defer stop()
 	p := &puller{e: s.e, options: PullOptions{Credentials: s.options.Credentials, TLSVerify: s.options.TLSVerify}}
 	a := &attempt{puller: p, ctx: timed, sys: p.systemContext(), guard: &stallGuard{end: end}}
-	a.origin = originOf(named, p.hasCredentials(named))
+	a.origin = p.originOf(named)
 	a.confineTokens()
 	var suspect func(context.Context)
 	if !a.origin.given { // else another's limit could be met

@@ -31,7 +31,7 @@ type redacted struct{ logrus.Formatter }
 // Format implements logrus.Formatter.
 func (r redacted) Format(e *logrus.Entry) ([]byte, error) {
 	line, err := r.Formatter.Format(e)
-	return []byte(errdefs.Redact(string(line))), err
+	return []byte(errdefs.RedactLine(string(line))), err
 }
 
 // journal writes lines as journald reads them from a service: with their priority in front, without the time.

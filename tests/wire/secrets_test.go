@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,6 +176,53 @@ func TestSecretsAppearNowhere(t *testing.T) {
 		}
 		wantNoSecret(t, "an event", string(r.Raw))
 	}
+}
+
+// TestSecretsThatARegistryRepeats has registries that put the password they were sent into their answers.
+func TestSecretsThatARegistryRepeats(t *testing.T) {
+	t.Parallel()
+	s := newSecretive(t)
+	var repeated atomic.Int64
+	for _, answer := range []struct {
+		status int
+		text   string // with the password
+	}{
+		{http.StatusUnauthorized, `{"errors":[{"code":"UNAUTHORIZED","message":"%s is wrong","detail":"%[1]s"}]}`},
+		{http.StatusForbidden, `{"errors":[{"code":"DENIED","message":"not with %s"}]}`},
+		{http.StatusNotFound, `{"errors":[{"code":"NAME_UNKNOWN","message":"%s"}]}`},
+		{http.StatusInternalServerError, "it was %s"},
+		{http.StatusOK, `{"schemaVersion":2,"mediaType":"%s"}`},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			_, password, ok := req.BasicAuth()
+			switch {
+			case !ok:
+				w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			case req.URL.Path != "/v2/":
+				repeated.Add(1)
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(answer.status)
+				_, _ = fmt.Fprintf(w, answer.text, password) // a client that is gone does not want it
+			}
+		}))
+		t.Cleanup(server.Close)
+		host := strings.TrimPrefix(server.URL, "http://")
+		credentials := fmt.Sprintf(`redentials":{"username":"anna","password":%q}`, secret)
+		for method, in := range map[string]string{
+			"Pull":   fmt.Sprintf(`{"reference":"%s/x:1","tlsVerify":false,"retries":1,"retryDelaySeconds":0,"c%s}`, host, credentials),
+			"Copy":   fmt.Sprintf(`{"source":"docker://%s/x:1","destination":"dir:/nowhere/x","sourceTlsVerify":false,"sourceC%s}`, host, credentials),
+			"Search": fmt.Sprintf(`{"term":"%s/x","tlsVerify":false,"listTags":true,"c%s}`, host, credentials),
+		} {
+			if reply := s.call(t, "io.imaged.transfers."+method, in); reply.Error == "" && method != "Search" {
+				t.Errorf("%s: %s", method, reply.Raw)
+			}
+		}
+	}
+	if repeated.Load() < 10 {
+		t.Errorf("the password was repeated %d times", repeated.Load())
+	}
+	s.lookAround(t)
 }
 
 // TestSecretsInTexts has the secret where it does not belong: in names, paths and addresses, of a caller and of a registry.
