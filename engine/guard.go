@@ -169,7 +169,9 @@ func (g *guardedStore) DeleteImage(id string, commit bool) ([]string, error) {
 		chain = g.chain(img.TopLayer)
 	}
 	// On a full disk it must be possible all the same: what may be lost is the room of a layer.
-	_ = g.journal.Note(chain...)
+	if err := g.journal.Note(chain...); err != nil && !diskRefuses(err) {
+		return nil, subject("write journal", err)
+	}
 	layers, err := get(g, func() ([]string, error) { return g.Store.DeleteImage(id, commit) })
 	if err == nil || g.Exists(id) {
 		g.journal.Forget(chain...)
