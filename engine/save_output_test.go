@@ -45,11 +45,14 @@ func TestSaveNeedsNoCopy(t *testing.T) {
 func TestSaveOfWhatOthersRemove(t *testing.T) {
 	t.Parallel()
 	p := openPuller(t)
-	ids, _ := putSaved(t, p)
+	// The upper layer is not opened before most of the lower one is written.
+	layers := [][]byte{bigTar(t, "lower/", 4<<20), bigTar(t, "upper/", 1<<10)}
+	id := enginetest.AddImage(t, p.Store(), enginetest.Image{Names: []string{savedName}, Tars: layers})
+	enginetest.AddImage(t, p.Store(), enginetest.Image{Names: []string{otherName}, Tars: layers[:1]}) // keeps the lower one
 	var once sync.Once
 	out := writerFunc(func(b []byte) (int, error) {
 		once.Do(func() {
-			if _, err := p.Store().DeleteImage(ids[0], true); err != nil {
+			if _, err := p.Store().DeleteImage(id, true); err != nil {
 				t.Error(err)
 			}
 		})
