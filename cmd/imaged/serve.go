@@ -58,6 +58,7 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	defer answer(server)
 	if sockets.activated {
 		server.IdleTimeout = o.idle
 	}
@@ -106,6 +107,13 @@ func closeStdin() error {
 	}
 	defer null.Close() //nolint:errcheck // nothing was written
 	return unix.Dup3(int(null.Fd()), int(os.Stdin.Fd()), 0)
+}
+
+// answer waits for the last replies of a server that has stopped: Serve returns before they are sent.
+func answer(server *varlink.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	_ = server.Shutdown(ctx) // whoever stopped the server says what was wrong
 }
 
 // obey does what signals ask for, for as long as the process lives.
