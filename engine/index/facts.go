@@ -44,29 +44,29 @@ type Facts struct {
 // load gives every image its facts, those of new ones from the files, several at a time. It tells whether one that was
 // not there before lacks some; with careful that one gets those it had before, and none if it had none.
 func (x *Index) load(images []*Image, careful bool) (incomplete bool) {
-	var todo []*Image
+	var unread []*Image
 	for _, img := range images {
 		if f := x.facts[img.ID]; f != nil && f.of == of(img) && !retry(f) {
 			img.Facts = f
 			continue
 		}
-		todo = append(todo, img)
+		unread = append(unread, img)
 	}
 	work := make(chan *Image)
 	var wg sync.WaitGroup
-	for range min(len(todo), 2*runtime.NumCPU()) {
+	for range min(len(unread), 2*runtime.NumCPU()) {
 		wg.Go(func() {
 			for img := range work {
 				img.Facts = readFacts(img)
 			}
 		})
 	}
-	for _, img := range todo {
+	for _, img := range unread {
 		work <- img
 	}
 	close(work)
 	wg.Wait()
-	for _, img := range todo {
+	for _, img := range unread {
 		before := x.facts[img.ID]
 		if img.Facts.Err != nil && (before == nil || before.of != img.Facts.of) {
 			incomplete = true
